@@ -1,0 +1,39 @@
+"""Why a paper is not in the dataset: the closed list of reasons, one line of meaning each.
+
+Every record that `prepare_dataset.py` reads ends either written or with exactly one of these; the counts add up to the
+input. The order is that of the funnel.
+"""
+
+from __future__ import annotations
+
+REASONS: dict[str, str] = {
+    # metadata
+    "bad_metadata": "the metadata record is not a JSON object with an id, or its fields cannot be read",
+    "duplicate_metadata": "an earlier metadata record has the same id",
+    "outside_pilot": "not among the papers chosen by --limit or --months",
+    "subject": "no category in data.categories",
+    "year": "year of the first version outside data.year_min..year_max",
+    "withdrawn": "the metadata says that the paper was withdrawn",
+    "license": "licence not in data.licenses",
+    "no_source": "metadata without an archive in the source folder",
+    "no_metadata": "an archive whose id has no metadata record",
+    "duplicate_source": "another archive of the same paper is newer or came first",
+    # archive
+    "empty_archive": "zero bytes, or an archive without members",
+    "broken_archive": "truncated or corrupt compression, or not a format that arXiv ships",
+    "archive_too_large": "beyond data.max_archive_bytes, max_file_bytes or max_members",
+    "pdf_only": "arXiv holds a PDF and no source",
+    "postscript_only": "PostScript and no TeX",
+    "html_only": "an HTML page and no TeX",
+    "docx_only": "an office document and no TeX",
+    "withdrawn_source": "the source is arXiv's stub for a withdrawn paper",
+    "no_tex": "readable members, none of them TeX",
+    # text
+    "no_main_file": "TeX files, none of which is a document",
+    "processing_error": "an unexpected error in cleaning; the sample holds the traceback",
+    "too_short": "cleaned text shorter than data.min_chars",
+    "too_long": "cleaned text longer than data.max_chars",
+    "language": "prose in another language than data.languages",
+    # collection
+    "exact_duplicate": "same text, after normalization, as another paper that was kept",
+}

@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from settings import load_settings
+from training.metrics import MetricsLog, duration, plot_metrics, read_metrics, step_line
+
+STEP = {
+    "step": 7,
+    "loss": 3.25,
+    "learning_rate": 1e-3,
+    "grad_norm": 0.5,
+    "tokens_per_second": 12345.6,
+    "mfu": None,
+    "memory_bytes": 3 * 2**30,
+    "tokens": 700,
+}
+
+
+def test_step_line_shows_mfu_only_where_it_is_known():
+    assert step_line(STEP, 100) == (
+        "step   7/100  loss 3.2500  lr 1.00e-03  grad_norm 0.50  12,346 tokens/s  memory 3.0 GiB"
+    )
+    assert "mfu 51.2%" in step_line(STEP | {"mfu": 0.512}, 100)
+    assert "grad_norm -" in step_line(STEP | {"grad_norm": None}, 100)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5.2, "5s"), (200, "3m 20s"), (7500, "2h 05m"), (273_600, "3d 4h"), (59.7, "1m 00s")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_resumed_run_drops_the_lines_after_its_checkpoint(tmp_path: Path):
+    settings = load_settings(overrides=["train.wandb=disabled"])
+    lines = [STEP | {"step": step} for step in range(1, 6)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 6, "lo')
+    log = MetricsLog(tmp_path, settings, "run", step=3)
+    log.write(STEP | {"step": 4, "loss": 1.0})
+    log.close()
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [(r["step"], r["loss"]) for r in records] == [(1, 3.25), (2, 3.25), (3, 3.25), (4, 1.0)]
+
+
+def test_plot_of_a_run_and_of_an_empty_one(tmp_path: Path):
+    validation = {"step": 7, "val_loss": 3.0, "val_bits_per_byte": 1.2, "val_perplexity": 20.0, "val_tokens": 10}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(STEP) + "\n" + json.dumps(validation) + "\n")
+    assert plot_metrics(tmp_path).read_bytes().startswith(b"\x89PNG")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert plot_metrics(empty).stat().st_size > 1000
