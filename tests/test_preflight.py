@@ -1,0 +1,70 @@
+import pytest
+
+from settings import load_settings
+from tests import tiny_world
+from training import preflight
+from training.preflight import Device, checklist, render
+
+CPU = Device("cpu", "CPU, 2 cores", 8 << 30)
+A100 = Device("cuda", "NVIDIA A100-SXM4-80GB", 80 << 30)
+
+
+def by_name(settings, device=CPU, processes=2):
+    return {check.name: check for check in checklist(settings, device, processes, " --config x.json")}
+
+
+def test_everything_missing_is_listed_with_its_command(tmp_path):
+    config = tiny_world.make_world(tmp_path)
+    settings = load_settings(config, [f"data.out={tmp_path / 'no'}", f"tokenizer.out={tmp_path / 'no'}"])
+    checks = by_name(settings)
+    assert checks["data"].todo == "python data_prep/prepare_dataset.py --config x.json"
+    assert checks["tokenizer"].todo == "python tokenizer/train_tokenizer.py --config x.json"
+    assert "train.py itself" in checks["token cache"].todo
+    assert not checks["device"].todo and not checks["disk"].todo
+
+
+def test_everything_there(tmp_path):
+    checks = by_name(load_settings(tiny_world.make_world(tmp_path)))
+    assert [check.todo for check in checks.values()] == [""] * 5
+    assert checks["token cache"].state.startswith("will be made now for train, val")
+    text = render(list(checks.values()))
+    assert text.count("[ok]") == 5 and "!!" not in text
+
+
+def test_a_tokenizer_of_another_size_is_named_with_both_sizes(tmp_path):
+    config = tiny_world.make_world(tmp_path)
+    check = by_name(load_settings(config, ["vocab_size=4096"]))["tokenizer"]
+    assert "vocab_size is 4,096" in check.state and "--set vocab_size=" in check.todo
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"model": 3}'])
+def test_a_broken_tokenizer_file_is_named(tmp_path, content):
+    settings = load_settings(tiny_world.make_world(tmp_path))
+    (tmp_path / "tokenizer/tokenizer.json").write_text(content)
+    check = by_name(settings)["tokenizer"]
+    assert "tokenizer.json cannot be read" in check.state and check.todo
+
+
+def test_the_reference_model_fits_two_a100_and_no_small_machine():
+    reference = load_settings()
+    assert not by_name(reference, A100)["device"].todo
+    check = by_name(reference, CPU)["device"]
+    assert "1,633,781,760 parameters need about" in check.state and "8.0 GiB are there" in check.state
+    assert "a smaller model" in check.todo
+
+
+def test_a_smaller_micro_batch_is_proposed_where_it_helps():
+    check = by_name(load_settings(), Device("cuda", "NVIDIA A40", 44 << 30))["device"]
+    if not check.todo:
+        check = by_name(load_settings(), Device("cuda", "NVIDIA A100-PCIE-40GB", 24 << 30))["device"]
+    assert "--set train.micro_batch_size=" in check.todo
+    batch = {key: int(value) for key, value in (s.split("=") for s in check.todo.split() if "=" in s)}
+    assert batch["train.micro_batch_size"] * batch["train.gradient_accumulation_steps"] == 32 * 32
+
+
+def test_too_little_disk_is_named(tmp_path, monkeypatch):
+    settings = load_settings(tiny_world.make_world(tmp_path))
+    usage = preflight.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    checks = by_name(settings)
+    assert "make room" in checks["disk"].todo and "make room" in checks["token cache"].todo

@@ -1,0 +1,135 @@
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from settings import ROOT
+from tests import tiny_world
+from training.metrics import read_metrics
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def train(config: Path, *arguments: str, processes: int = 2, timeout: int = 200) -> subprocess.CompletedProcess:
+    """`deepspeed train.py` as a user starts it, from the project's folder."""
+    launcher = Path(sys.executable).with_name("deepspeed")
+    command = [str(launcher), "--num_accelerators", str(processes), "--master_port", str(free_port()), "train.py"]
+    command += ["--config", str(config), *arguments]
+    path = f"{launcher.parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ | {"PATH": path}
+    )
+
+
+def only_run(world: Path) -> Path:
+    (run,) = (world / "runs").iterdir()
+    return run
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {r["step"]: r["loss"] for r in read_metrics(run / "metrics.jsonl") if "loss" in r}
+
+
+def test_two_steps_on_two_processes(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=2, val_every=2, save_every=2)
+    result = train(config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = only_run(tmp_path)
+    assert re.fullmatch(r"[0-9a-f]{8}", run.name)
+    records = read_metrics(run / "metrics.jsonl")
+    assert [r["step"] for r in records if "loss" in r] == [1, 2]
+    assert [r["step"] for r in records if "val_bits_per_byte" in r] == [0, 2]
+    assert result.stdout.count("building ") == 2 and "perplexity" in result.stdout
+    assert (run / "loss.png").stat().st_size > 1000
+    assert [p.name for p in (run / "checkpoints").glob("step-*")] == ["step-00000002"]
+    assert json.loads((run / "run.json").read_text())["processes"] == 2
+
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    exported = json.loads((run / "export/config.json").read_text())
+    assert not {"data", "tokenizer", "train"} & set(exported)
+    model = AutoModelForCausalLM.from_pretrained(run / "export")
+    assert AutoConfig.from_pretrained(run / "export").num_hidden_layers == 2
+    ids = AutoTokenizer.from_pretrained(run / "export")("let every", return_tensors="pt").input_ids
+    assert model(ids).logits.shape == (1, 9, json.loads(config.read_text())["vocab_size"])
+
+    again = train(config)
+    assert again.returncode == 0 and f"run {run.name} is finished" in again.stdout
+
+
+@pytest.mark.parametrize(("processes", "missing"), [(1, "data"), (2, "tokenizer")])
+def test_what_is_missing_is_listed_once_without_a_traceback(tmp_path, processes, missing):
+    config = tiny_world.make_world(tmp_path)
+    shutil.rmtree(tmp_path / missing)
+    result = train(config, processes=processes, timeout=60)
+    assert result.returncode == 2
+    assert result.stdout.count("Before training:") == 1
+    assert re.search(rf"\[!!\] {missing} +missing: .*\n +-> python ", result.stdout)
+    assert "checks failed" in result.stderr and "Traceback" not in result.stdout + result.stderr
+
+
+def test_wrong_key_is_named_through_the_launcher(tmp_path):
+    config = tiny_world.make_world(tmp_path)
+    result = train(config, "--set", "train.sequence_length=3", timeout=60)
+    assert result.returncode == 2
+    assert "unknown key 'train.sequence_length'" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_resume_equals_the_straight_run(tmp_path, dtype):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    flags = ["--set", f"dtype={dtype}"]
+    for world in (straight, broken):
+        tiny_world.make_world(world, max_steps=6, save_every=2, val_every=3, gradient_accumulation_steps=2)
+    assert train(straight / "config.json", *flags).returncode == 0
+    # A run that dies at step 5 leaves its checkpoint of step 4 and lines beyond it: the same, made from the straight run.
+    first = train(broken / "config.json", *flags)
+    assert first.returncode == 0
+    run = only_run(broken)
+    shutil.rmtree(run / "export")
+    shutil.rmtree(run / "checkpoints/step-00000006")
+    (run / "checkpoints/step-00000006.partial").mkdir()
+    resumed = train(broken / "config.json", *flags)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"run {run.name}: resumed from {run / 'checkpoints/step-00000004'} at step 4" in resumed.stdout
+    assert losses(run) == losses(only_run(straight))
+    weights = "export/model.safetensors"
+    assert (run / weights).read_bytes() == (only_run(straight) / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_plain_python_new_runs_and_changed_data(tmp_path):
+    config = tiny_world.make_world(tmp_path, save_every=1)
+    command = [sys.executable, "train.py", "--config", str(config)]
+
+    def start(*arguments):
+        environment = os.environ | {"MASTER_PORT": str(free_port())}
+        return subprocess.run(
+            command + list(arguments), cwd=ROOT, capture_output=True, text=True, timeout=200, env=environment
+        )
+
+    assert start().returncode == 0
+    first = only_run(tmp_path)
+    assert start("--new").returncode == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [first.name, f"{first.name}-2"]
+    edited = start("--set", "train.learning_rate=0.001")
+    assert edited.returncode == 0 and len(list((tmp_path / "runs").iterdir())) == 3
+
+    second = tmp_path / f"runs/{first.name}-2"
+    shutil.rmtree(second / "export")
+    shutil.rmtree(second / "checkpoints/step-00000004")
+    tiny_world.write_jsonl(tmp_path / "data/train.jsonl", [tiny_world.document(i) for i in range(50)])
+    changed = start()
+    assert changed.returncode == 2 and "sha256 of the training split" in changed.stderr
+    assert "Traceback" not in changed.stderr
