@@ -1,0 +1,67 @@
+import json
+from dataclasses import asdict
+
+import pytest
+
+from settings import UserError, load_settings
+from tests import tiny_world
+from training.checkpoint import State
+from training.run_folder import find_run, identity, record_run
+
+
+def settings_of(tmp_path, *overrides):
+    return load_settings(tmp_path / "config.json", overrides)
+
+
+@pytest.fixture
+def world(tmp_path):
+    tiny_world.make_world(tmp_path)
+    return tmp_path
+
+
+def checkpoint_at(run, step):
+    folder = run.checkpoints / f"step-{step:08d}"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps(asdict(State(step, 1, 0, "t", "s"))))
+    return folder
+
+
+def test_paths_and_logging_do_not_make_another_run(world):
+    plain = settings_of(world)
+    same = settings_of(world, "train.log_every=7", "data.workers=9", "train.wandb=offline", "train.runs=elsewhere")
+    assert identity(plain, {}) == identity(same, {})
+    for change in ("train.learning_rate=0.1", "hidden_size=64", "data.min_chars=1", "train.seed=1"):
+        assert identity(plain, {}) != identity(settings_of(world, change), {})
+    assert identity(plain, {}) != identity(plain, {"zero_optimization": {"stage": 1}})
+
+
+def test_a_run_is_new_then_resumed_then_finished(world):
+    settings = settings_of(world)
+    run = find_run(settings, {}, new=False)
+    assert run.resume is None and len(run.name) == 8
+    record_run(run, settings, {}, {"processes": 1})
+    assert find_run(settings, {}, new=False) == run
+    checkpoint = checkpoint_at(run, 2)
+    assert find_run(settings, {}, new=False).resume == checkpoint
+    checkpoint_at(run, settings.train.max_steps)
+    assert not find_run(settings, {}, new=False).finished
+    run.export.mkdir()
+    assert find_run(settings, {}, new=False).finished
+    assert find_run(settings, {}, new=True).name == f"{run.name}-2"
+
+
+def test_a_name_taken_by_another_configuration_is_refused(world):
+    first = settings_of(world, "train.run_name=mine")
+    record_run(find_run(first, {}, new=False), first, {}, {})
+    edited = settings_of(world, "train.run_name=mine", "train.learning_rate=0.5")
+    with pytest.raises(UserError, match=r"learning_rate: 0\.002 there, 0\.5 here"):
+        find_run(edited, {}, new=False)
+    assert find_run(edited, {}, new=True).name == "mine-2"
+
+
+def test_the_recorded_configuration_can_be_used_again(world):
+    settings = settings_of(world)
+    run = find_run(settings, {}, new=False)
+    record_run(run, settings, {}, {})
+    assert load_settings(run.folder / "config.json") == settings
+    assert set(json.loads((run.folder / "run.json").read_text())) >= {"versions", "git_commit", "identity", "command"}
