@@ -36,7 +36,7 @@ def knob(minimum: float | None = None, maximum: float | None = None, default: An
     return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The model: the keys of transformers' LlamaConfig that `config.json` may hold at its top level."""
 
@@ -67,7 +67,7 @@ class ModelSettings:
     architectures: list[str] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """From arXiv's metadata and archives to train.jsonl and val.jsonl (`data_prep/`)."""
 
@@ -103,14 +103,15 @@ class DataSettings:
     shard_papers: int = knob(1)
     # Worker processes; 0 means one per core.
     workers: int = knob(0)
-    # Pilot runs: the first N papers with a source (null: all), and months "YYMM:YYMM" of submission, both ends included.
+    # Pilot runs: the first N papers with a source (null: all), and months "YYMM:YYMM" of submission, both ends
+    # included.
     limit: int | None = knob(1)
     months: str | None
     # Rejected papers kept as samples, for each reason.
     reject_samples: int = knob(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
     """Training of the tokenizer (`tokenizer/`); its size is the model key `vocab_size`."""
 
@@ -122,14 +123,15 @@ class TokenizerSettings:
     max_document_bytes: int = knob(1)
     character_coverage: float = knob(0.9, 1.0)
     max_piece_chars: int = knob(1, 64)
-    # A command seen this often is repeated `command_boost` times more, on a line of its own, so that it becomes a token.
+    # A command seen this often is repeated `command_boost` times more, on a line of its own, so that it becomes a
+    # token.
     command_min_count: int = knob(1)
     command_boost: int = knob(0)
     threads: int = knob(0)
     seed: int = knob(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """Training (`train.py`). Batch sizes and clipping live here; `ds_config.json` takes them as "auto"."""
 
@@ -163,7 +165,7 @@ class TrainSettings:
     deepspeed_config: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The resolved configuration of one command."""
 

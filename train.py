@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: deepspeed train.py --set train.micro_batch_size=16 --set train.gradient_accumulation_steps=64",
     )
     add_config_arguments(parser)
-    parser.add_argument("--new", action="store_true", help="start a fresh run although one of this configuration exists")
+    parser.add_argument(
+        "--new", action="store_true", help="start a fresh run although one of this configuration exists"
+    )
     parser.add_argument("--check", action="store_true", help="print the checklist and stop")
     parser.add_argument("--local_rank", type=int, default=0, help="given by the deepspeed launcher")
     args = parser.parse_args(argv)
@@ -190,7 +192,9 @@ class Trainer:
             if self.step % train.log_every == 0 or self.step == train.max_steps:
                 now = time.monotonic()
                 seconds = (now - interval - paused) / interval_steps
-                self._report(loss, rate, seconds, (train.max_steps - self.step) * (now - started) / (self.step - resumed_at))
+                self._report(
+                    loss, rate, seconds, (train.max_steps - self.step) * (now - started) / (self.step - resumed_at)
+                )
                 interval, interval_steps, paused = time.monotonic(), 0, 0.0
             before = time.monotonic()
             if self.step % train.val_every == 0 or self.step == train.max_steps:
@@ -310,7 +314,9 @@ class Trainer:
             plot = plot_metrics(self.run.folder)
             export = export_model(self.engine.module.model, self.run, self.settings, self.tokenizer_folder)
             print(f"done: loss plot {plot}, model {export}")
-            print(f"next: python evaluation/perplexity.py --model {export} --data {self._validation_path()}", flush=True)
+            print(
+                f"next: python evaluation/perplexity.py --model {export} --data {self._validation_path()}", flush=True
+            )
         dist.barrier()
         dist.destroy_process_group()
 

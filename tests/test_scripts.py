@@ -28,7 +28,9 @@ def test_help_from_another_folder_with_an_example(script, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "usage:" in result.stdout and "example" in result.stdout
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
+    imported = {
+        line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")
+    }
     assert not imported & set(HEAVY)
 
 

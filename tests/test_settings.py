@@ -109,7 +109,7 @@ def test_bad_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such configuration file"):
         load_settings(path)
     path.write_text('{"vocab_size": 1,\n oops}')
-    with pytest.raises(UserError, match=r"config.json:2:2: not valid JSON"):
+    with pytest.raises(UserError, match=r"config\.json:2:2: not valid JSON"):
         load_settings(path)
     path.write_text("[]")
     with pytest.raises(UserError, match="expected a JSON object"):
@@ -117,7 +117,7 @@ def test_bad_files_are_refused(tmp_path):
     raw = json.loads(REFERENCE.read_text())
     del raw["train"]["seq_len"]
     path.write_text(json.dumps(raw))
-    with pytest.raises(UserError, match="key 'train.seq_len' is missing"):
+    with pytest.raises(UserError, match=r"key 'train\.seq_len' is missing"):
         load_settings(path)
     del raw["train"]
     path.write_text(json.dumps(raw))

@@ -45,7 +45,8 @@ def test_documents_are_kept_whole_and_end_with_end_of_text(world):
 def test_bytes_of_tokens_add_up_to_the_text(world):
     settings, source, folder = world
     records = [
-        tiny_world.document(0) | {"text": text} for text in ("  two  spaces\n\n\ttab", "αé∈ 漢字 🙂", "</s> <s> <pad>", "")
+        tiny_world.document(0) | {"text": text}
+        for text in ("  two  spaces\n\n\ttab", "αé∈ 漢字 🙂", "</s> <s> <pad>", "")
     ]
     tiny_world.write_jsonl(source, records)
     cache = build(world)
@@ -64,7 +65,7 @@ def test_a_literal_special_token_stays_text(world):
 
 
 def test_later_runs_reuse_it_and_a_changed_split_or_tokenizer_makes_another(world, monkeypatch):
-    settings, source, folder = world
+    _, source, folder = world
     built = []
     real = token_cache.build_token_cache
     monkeypatch.setattr(token_cache, "build_token_cache", lambda *a: (built.append(1), real(*a)))
@@ -83,7 +84,7 @@ def test_later_runs_reuse_it_and_a_changed_split_or_tokenizer_makes_another(worl
 
 
 def test_many_processes_write_the_same_bytes_as_one(world, monkeypatch):
-    settings, source, folder = world
+    _, source, folder = world
     monkeypatch.setattr(token_cache, "BATCH_BYTES", 2000)
     one = build(world).path.read_bytes()
     monkeypatch.setattr(token_cache, "SERIAL_BYTES", 0)
@@ -93,7 +94,7 @@ def test_many_processes_write_the_same_bytes_as_one(world, monkeypatch):
 
 
 def test_an_interrupted_build_goes_on_where_it_stood(world, monkeypatch, capsys):
-    settings, source, folder = world
+    _, source, folder = world
     whole = build(world).path.read_bytes()
     path = cache_path(source, tokenizer_fingerprint(folder))
     path.unlink()
@@ -119,7 +120,7 @@ def test_an_interrupted_build_goes_on_where_it_stood(world, monkeypatch, capsys)
 
 
 def test_bad_lines_and_sizes_are_named(world):
-    settings, source, folder = world
+    _, source, folder = world
     with source.open("a") as file:
         file.write('{"id": "x"}\n')
     with pytest.raises(UserError, match=re.escape(f"{source}: line 61: not a record with a 'text'")):

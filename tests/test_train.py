@@ -93,7 +93,8 @@ def test_resume_equals_the_straight_run(tmp_path, dtype):
     for world in (straight, broken):
         tiny_world.make_world(world, max_steps=6, save_every=2, val_every=3, gradient_accumulation_steps=2)
     assert train(straight / "config.json", *flags).returncode == 0
-    # A run that dies at step 5 leaves its checkpoint of step 4 and lines beyond it: the same, made from the straight run.
+    # A run that dies at step 5 leaves its checkpoint of step 4 and lines beyond it: the same, made from the straight
+    # run.
     first = train(broken / "config.json", *flags)
     assert first.returncode == 0
     run = only_run(broken)

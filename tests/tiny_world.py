@@ -1,4 +1,4 @@
-"""A world small enough for a test: a character tokenizer, two splits of random sentences, a configuration around them."""
+"""A world small enough for a test: a character tokenizer, two splits of random sentences, a configuration."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def write_tokenizer(folder: Path, marker: str = "") -> int:
         models.BPE({piece: i for i, piece in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
     )
     tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))

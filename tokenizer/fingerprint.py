@@ -26,7 +26,9 @@ def tokenizer_fingerprint(folder: Path) -> str:
         try:
             content = (folder / name).read_bytes()
         except FileNotFoundError:
-            raise UserError(f"{folder / name}: no such file; train a tokenizer first: python tokenizer/train_tokenizer.py") from None
+            raise UserError(
+                f"{folder / name}: no such file; train a tokenizer first: python tokenizer/train_tokenizer.py"
+            ) from None
         sha.update(f"{name} {len(content)}\n".encode())
         sha.update(content)
     return sha.hexdigest()

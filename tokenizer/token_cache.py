@@ -4,9 +4,9 @@
 
     python tokenizer/token_cache.py --input dataset_train_val/train.jsonl
 
-Layout (little endian): a header of 4,096 bytes (see `Header`), `num_tokens` uint32 token ids, `num_documents` + 1 uint64
-document offsets (in tokens). Each document's tokens are followed by one end-of-text token. uint32 because a vocabulary of
-102,400 entries does not fit 16 bits.
+Layout (little endian): a header of 4,096 bytes (see `Header`), `num_tokens` uint32 token ids, `num_documents` + 1
+uint64 document offsets (in tokens). Each document's tokens are followed by one end-of-text token. uint32 because a
+vocabulary of 102,400 entries does not fit 16 bits.
 """
 
 from __future__ import annotations
@@ -94,12 +94,11 @@ class Header:
                 f"{path}: token file version {version} with {itemsize}-byte tokens, this code reads version {VERSION} "
                 f"with {TOKEN_DTYPE.itemsize}; delete it and start again to rebuild it"
             )
-        header = cls(*counts, tokenizer=tokenizer.decode(), source_sha256=source.decode())
+        vocab_size, num_tokens, num_documents, text_bytes = counts
+        header = cls(vocab_size, num_tokens, num_documents, text_bytes, tokenizer.decode(), source.decode())
         size = path.stat().st_size
         if size != header.file_bytes:
-            raise UserError(
-                f"{path}: {size} bytes, its header promises {header.file_bytes}; delete it and start again to rebuild it"
-            )
+            raise UserError(f"{path}: {size} bytes, its header promises {header.file_bytes}; delete it and start again")
         return header
 
     @property
@@ -120,7 +119,7 @@ class TokenCache:
 
 
 class Encoder:
-    """The tokenizer of a folder, as the token cache needs it: raw text in, ids out, no special token ever read from text."""
+    """A folder's tokenizer as the token cache needs it: raw text in, ids out, no special token ever read from text."""
 
     def __init__(self, folder: Path, end_of_text: int):
         from tokenizers import Tokenizer  # the light half of a transformers tokenizer: loads in milliseconds
@@ -146,7 +145,9 @@ class Encoder:
                 text = json.loads(line)["text"]
                 text_bytes += len(text.encode("utf-8"))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise UserError(f"line {number}: not a record with a 'text' ({type(error).__name__}: {error})") from None
+                raise UserError(
+                    f"line {number}: not a record with a 'text' ({type(error).__name__}: {error})"
+                ) from None
             ids = self.tokenizer.encode(text, add_special_tokens=False).ids
             tokens.append(np.array([*ids, self.end_of_text], TOKEN_DTYPE))
         lengths = np.array([len(t) for t in tokens], OFFSET_DTYPE)
@@ -236,14 +237,15 @@ def build_token_cache(source: Path, folder: Path, fingerprint: str, path: Path, 
     need = 2 * stat["size"]  # 4 bytes a token, at no fewer than 2 bytes of text a token
     free = shutil.disk_usage(path.parent).free
     print(
-        f"building {path}: {stat['size'] / 1e6:,.1f} MB of text, about {stat['size'] / BYTES_PER_SECOND / workers:,.0f} s "
-        f"with {workers} process(es), at most {need / 1e9:,.2f} GB of disk ({free / 1e9:,.1f} GB free)",
+        f"building {path}: {stat['size'] / 1e6:,.1f} MB of text, "
+        f"about {stat['size'] / BYTES_PER_SECOND / workers:,.0f} s with {workers} process(es), "
+        f"at most {need / 1e9:,.2f} GB of disk ({free / 1e9:,.1f} GB free)",
         flush=True,
     )
     if free < need:
         raise UserError(f"{path.parent}: {need / 1e9:,.2f} GB may be needed, {free / 1e9:,.2f} GB are free; make room")
 
-    state = _Build.open(source, path, fingerprint, stat)
+    state = _Build(source, path, fingerprint, stat)
     bar = tqdm(total=stat["size"], initial=state.source_bytes, unit="B", unit_scale=True, desc=f"tokens {source.stem}")
     committed = state.source_bytes
     with source.open("rb") as file, _encoded(file, state, encoder, folder, workers) as results:
@@ -342,25 +344,20 @@ class _Build:
         self.source_bytes = self.num_tokens = self.num_documents = self.text_bytes = 0
         self.sha = hashlib.sha256()
 
-    @classmethod
-    def open(cls, source: Path, path: Path, fingerprint: str, stat: dict[str, int]) -> _Build:
-        build = cls(source, path, fingerprint, stat)
-        note = json.loads(build.note_path.read_text()) if build.note_path.exists() else {}
-        resumed = note.get("source") == stat and note.get("tokenizer") == fingerprint
-        mode = "r+b" if resumed else "w+b"
-        build.tokens, build.offsets = build.tokens_path.open(mode), build.offsets_path.open(mode)
-        if resumed:
-            build.source_bytes, build.text_bytes = note["source_bytes"], note["text_bytes"]
-            build.num_tokens, build.num_documents = note["num_tokens"], note["num_documents"]
-            print(f"going on from {build.source_bytes / 1e6:,.0f} MB of an interrupted build", flush=True)
+        note = json.loads(self.note_path.read_text()) if self.note_path.exists() else {}
+        self.resumed = note.get("source") == stat and note.get("tokenizer") == fingerprint
+        mode = "r+b" if self.resumed else "w+b"
+        self.tokens, self.offsets = self.tokens_path.open(mode), self.offsets_path.open(mode)
+        if self.resumed:
+            self.source_bytes, self.text_bytes = note["source_bytes"], note["text_bytes"]
+            self.num_tokens, self.num_documents = note["num_tokens"], note["num_documents"]
+            print(f"going on from {self.source_bytes / 1e6:,.0f} MB of an interrupted build", flush=True)
         else:
-            build.tokens.write(b"\0" * HEADER_BYTES)
-        build.tokens.seek(HEADER_BYTES + build.num_tokens * TOKEN_DTYPE.itemsize)
-        build.offsets.seek(build.num_documents * OFFSET_DTYPE.itemsize)
-        build.tokens.truncate()
-        build.offsets.truncate()
-        build.resumed_at = build.source_bytes
-        return build
+            self.tokens.write(b"\0" * HEADER_BYTES)
+        self.tokens.seek(HEADER_BYTES + self.num_tokens * TOKEN_DTYPE.itemsize)
+        self.offsets.seek(self.num_documents * OFFSET_DTYPE.itemsize)
+        self.tokens.truncate()
+        self.offsets.truncate()
 
     def append(self, raw: bytes, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int) -> None:
         starts = self.num_tokens + np.cumsum(lengths, dtype=OFFSET_DTYPE) - lengths
@@ -368,7 +365,9 @@ class _Build:
             self.tokens.write(tokens.tobytes())
             self.offsets.write(starts.astype(OFFSET_DTYPE).tobytes())
         except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror}; make room and start again, it goes on from here") from error
+            raise UserError(
+                f"{self.path}: {error.strerror}; make room and start again, it goes on from here"
+            ) from error
         self.sha.update(raw)
         self.num_tokens += len(tokens)
         self.num_documents += len(lengths)
@@ -385,7 +384,7 @@ class _Build:
 
     def finish(self, vocab_size: int) -> Header:
         """Join both parts under a header, and give the file its name."""
-        if self.resumed_at:  # what an earlier process read went through its hash, not ours
+        if self.resumed:  # what an earlier process read went through its hash, not ours
             self.sha = _digest(self.source)
         header = Header(
             vocab_size=vocab_size,

@@ -1,7 +1,7 @@
 """Checkpoints: everything that a resume needs, under a name that only a finished one bears.
 
-`checkpoints/step-00000250/` holds DeepSpeed's files and `state.json`. It is written as `step-00000250.partial` and renamed
-when all processes are done, so that a run killed while saving finds the one before.
+`checkpoints/step-00000250/` holds DeepSpeed's files and `state.json`. It is written as `step-00000250.partial` and
+renamed when all processes are done, so that a run killed while saving finds the one before.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def save(engine: Any, folder: Path, state: State, keep_last: int) -> Path:
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
         free = shutil.disk_usage(folder).free
         raise UserError(
-            f"{partial}: cannot be written ({error}); {free / 1e9:.1f} GB are free. Make room and run the same command: it "
-            "goes on from the checkpoint before"
+            f"{partial}: cannot be written ({error}); {free / 1e9:.1f} GB are free. Make room and run the same "
+            "command: it goes on from the checkpoint before"
         ) from error
     dist.barrier()
     if dist.get_rank() == 0:

@@ -1,9 +1,9 @@
 """Packed sequences and the order in which training reads them.
 
-The tokens of all documents are one long row, cut into windows of `seq_len` inputs; nothing is padded and nothing lost but
-the tail. The order is a pseudorandom permutation of the windows that is computed, not stored: it costs no memory, and the
-window at any position of any epoch is known at once, so that a resumed run, on any number of processes, reads on exactly
-where the last one stopped.
+The tokens of all documents are one long row, cut into windows of `seq_len` inputs; nothing is padded and nothing lost
+but the tail. The order is a pseudorandom permutation of the windows that is computed, not stored: it costs no memory,
+and the window at any position of any epoch is known at once, so that a resumed run, on any number of processes, reads
+on exactly where the last one stopped.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ROUNDS = 4
 def permute(index: int, size: int, key: int) -> int:
     """The image of `index` under a pseudorandom permutation of range(size).
 
-    A balanced Feistel network over the next even number of bits, walked until it lands inside the range again (Black and
-    Rogaway, Ciphers with Arbitrary Finite Domains, 2002): under four steps on average.
+    A balanced Feistel network over the next even number of bits, walked until it lands inside the range again (Black
+    and Rogaway, Ciphers with Arbitrary Finite Domains, 2002): under four steps on average.
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1

@@ -60,7 +60,7 @@ def quiet() -> None:
 
 
 def single_process_environment() -> None:
-    """Plain `python train.py`: the variables that the `deepspeed` launcher sets (without them DeepSpeed looks for MPI)."""
+    """Plain `python train.py`: the variables that the launcher sets (without them DeepSpeed looks for MPI)."""
     defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -69,8 +69,8 @@ def single_process_environment() -> None:
 def without_compiler() -> None:
     """Keep DeepSpeed from compiling its shared-memory collectives for the CPU at first use.
 
-    The build takes a minute, fails without a compiler, and leaves a lock behind when it is killed; gloo does the same work.
-    The table is internal to DeepSpeed 0.19, hence one place and a test.
+    The build takes a minute, fails without a compiler, and leaves a lock behind when it is killed; gloo does the same
+    work. The table is internal to DeepSpeed 0.19, hence one place and a test.
     """
     import deepspeed.ops
 

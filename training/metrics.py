@@ -107,7 +107,7 @@ def _start_wandb(folder: Path, settings: Settings, name: str) -> Any:
 
 
 def plot_metrics(folder: Path) -> Path:
-    """Draw loss, validation, learning rate and gradient norm of `folder`'s metrics.jsonl; returns the picture's path."""
+    """Draw loss, validation, learning rate and gradient norm of `folder`'s metrics.jsonl; returns its path."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -34,7 +34,7 @@ class NextTokenLoss(torch.nn.Module):
         self.model = model
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy in nats of tokens[:, 1:] given what stands before them; `tokens` int64 [batch, length + 1]."""
+        """Mean cross-entropy in nats of tokens[:, 1:] given what stands before; `tokens` int64 [batch, length + 1]."""
         losses = self.token_losses(tokens)
         return losses.mean()
 
@@ -47,8 +47,8 @@ class NextTokenLoss(torch.nn.Module):
 def next_token_loss(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in nats, fp32 [batch, length], of `targets` int64 [batch, length] under hidden @ head.T.
 
-    The logits of 102,400 entries are the largest tensor of the model: they exist for LOSS_CHUNK_TOKENS tokens at a time, and
-    are made again for the backward pass.
+    The logits of 102,400 entries are the largest tensor of the model: they exist for LOSS_CHUNK_TOKENS tokens at a
+    time, and are made again for the backward pass.
     """
     rows, flat = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     losses = [

@@ -91,9 +91,9 @@ def state_bytes(model: ModelSettings, processes: int) -> int:
 def activation_bytes(model: ModelSettings, train: TrainSettings) -> int:
     """Activations of one micro-batch at their peak, an estimate.
 
-    Korthikanti et al. (Reducing Activation Recomputation, 2022) count 34 bytes a token and hidden unit for one 16-bit layer
-    without attention matrices; the gated MLP here keeps three wide tensors instead of two. With checkpointing each layer
-    keeps its input alone and one layer at a time is whole.
+    Korthikanti et al. (Reducing Activation Recomputation, 2022) count 34 bytes a token and hidden unit for one 16-bit
+    layer without attention matrices; the gated MLP here keeps three wide tensors instead of two. With checkpointing
+    each layer keeps its input alone and one layer at a time is whole.
     """
     width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
     whole = tokens * width * (10 * model.hidden_size + 4 * model.intermediate_size)

@@ -1,4 +1,5 @@
-"""The checklist before a run: data, tokenizer, token cache, device and memory, disk, each with its state and what to do.
+"""The checklist before a run: data, tokenizer, token cache, device and memory, disk, each with its state and what to
+do.
 
 Nothing is allocated and no process group exists yet; of the heavy libraries torch alone is imported.
 """
@@ -30,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Device:
-    """What this process trains on. `memory` is the bytes that a process may use (of a GPU; its share of RAM on a CPU)."""
+    """What this process trains on. `memory`: bytes that a process may use (of a GPU; its share of RAM on a CPU)."""
 
     kind: str
     name: str
@@ -127,7 +128,9 @@ def _token_cache(splits: dict[str, Path], folder: Path, ready: bool) -> Check:
     free = shutil.disk_usage(splits["train"].parent).free
     state = f"will be made now for {', '.join(stale)}: {size / 1e6:,.1f} MB of text"
     if free < 2 * size:
-        return Check("token cache", state, f"make room: {2 * size / 1e9:.1f} GB may be needed, {free / 1e9:.1f} are free")
+        return Check(
+            "token cache", state, f"make room: {2 * size / 1e9:.1f} GB may be needed, {free / 1e9:.1f} are free"
+        )
     return Check("token cache", state)
 
 
@@ -139,7 +142,8 @@ def _memory(settings: Settings, device: Device, processes: int) -> Check:
     state = (
         f"{device.name}: {parameters:,} parameters need about {need / GIB:.1f} GiB a {where} "
         f"({planner.state_bytes(model, processes) / GIB:.1f} states, "
-        f"{planner.activation_bytes(model, train) / GIB:.1f} activations and logits), {device.memory / GIB:.1f} GiB are there"
+        f"{planner.activation_bytes(model, train) / GIB:.1f} activations and logits), "
+        f"{device.memory / GIB:.1f} GiB are there"
     )
     if need <= device.memory:
         return Check("device", state)
@@ -147,7 +151,7 @@ def _memory(settings: Settings, device: Device, processes: int) -> Check:
 
 
 def _smaller(settings: Settings, device: Device, processes: int) -> str:
-    """The mildest change that fits: checkpointing, then smaller micro-batches with more accumulation, else a smaller model."""
+    """The mildest change that fits: checkpointing, smaller micro-batches with more accumulation, or another model."""
     train = settings.train
     checkpointing = "" if train.gradient_checkpointing else " --set train.gradient_checkpointing=true"
     micro = train.micro_batch_size
@@ -172,5 +176,7 @@ def _disk(settings: Settings) -> Check:
     need = one * (settings.train.keep_last + 1)  # a new one is whole before the oldest goes
     state = f"{settings.train.keep_last + 1} checkpoints of {one / 1e9:.2f} GB, {free / 1e9:.1f} GB free in {existing}"
     if free < need:
-        return Check("disk", state, "make room, lower train.keep_last, or put runs elsewhere with --set train.runs=FOLDER")
+        return Check(
+            "disk", state, "make room, lower train.keep_last, or put runs elsewhere with --set train.runs=FOLDER"
+        )
     return Check("disk", state)

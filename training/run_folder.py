@@ -76,8 +76,8 @@ def find_run(settings: Settings, deepspeed_config: dict[str, Any], new: bool) ->
         there = json.loads(recorded.read_text(encoding="utf-8"))["identity"]
         if there != json.loads(json.dumps(wanted)):
             raise UserError(
-                f"{folder} is a run of another configuration ({_difference(there, wanted)}); give this one a train.run_name "
-                "of its own, or start with --new"
+                f"{folder} is a run of another configuration ({_difference(there, wanted)}); give this one a "
+                "train.run_name of its own, or start with --new"
             )
     saved = checkpoint.finished(folder / "checkpoints")
     done = bool(saved) and checkpoint.read_state(saved[-1]).step >= settings.train.max_steps
@@ -85,7 +85,7 @@ def find_run(settings: Settings, deepspeed_config: dict[str, Any], new: bool) ->
 
 
 def record_run(run: Run, settings: Settings, deepspeed_config: dict[str, Any], details: dict[str, Any]) -> None:
-    """Write `config.json` (resolved, usable with --config) and `run.json` (versions, commit, identity) into the folder."""
+    """Write `config.json` (usable with --config) and `run.json` (versions, commit, identity) into the folder."""
     run.folder.mkdir(parents=True, exist_ok=True)
     _write(run.folder / "config.json", settings.to_dict())
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
