@@ -34,8 +34,8 @@ for stage in "$@"; do
     esac
 done
 
-wanted() { [[ $# -gt 0 ]] && [[ " ${CHOSEN} " == *" $1 "* ]]; }
 CHOSEN="${*:-$STAGES}"
+wanted() { [[ " $CHOSEN " == *" $1 "* ]]; }
 
 # Two processes where there are two GPUs, or two cores and no GPU.
 processes() {
@@ -53,7 +53,7 @@ wanted train && run deepspeed --num_accelerators "$(processes)" train.py --confi
 wanted perplexity && run python evaluation/perplexity.py --config $CONFIG \
     --model $MODEL --data $OUT/dataset_train_val/val.jsonl --out $OUT/perplexity.json
 wanted generate && run python evaluation/generate.py --config $CONFIG \
-    --model $MODEL --prompt '\begin{theorem} Let $G$ be' --seed 1 --out $OUT/sample.tex
+    --model $MODEL --prompt '\begin{theorem}' --seed 1 | tee $OUT/sample.tex
 
 if [ "$CHOSEN" = "$STAGES" ]; then
     cat <<TEXT

@@ -24,6 +24,8 @@ set_up() {
 
 # Echo a command so that it can be copied, then run it.
 run() {
-    printf '\n$ %s\n' "$*"
+    printf '\n$' >&2
+    printf ' %q' "$@" >&2
+    printf '\n' >&2
     "$@"
 }
