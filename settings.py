@@ -117,16 +117,16 @@ class TokenizerSettings:
 
     # Folder of tokenizer.model, tokenizer.json and their companions.
     out: str
-    # Text read at the most: documents are taken by hash until this many bytes.
+    # Text read, about: the share of documents that gives this many bytes is chosen by hash of the id.
     sample_bytes: int = knob(1)
     # Bytes taken from one document at the most, so that no book outweighs a hundred papers.
     max_document_bytes: int = knob(1)
     character_coverage: float = knob(0.9, 1.0)
     max_piece_chars: int = knob(1, 64)
-    # A command seen this often is repeated `command_boost` times more, on a line of its own, so that it becomes a
-    # token.
+    # A command seen this often is counted `command_boost` times more, so that it becomes a token.
     command_min_count: int = knob(1)
     command_boost: int = knob(0)
+    # Worker processes that count, and SentencePiece's threads; 0 means one per core. The result does not depend on it.
     threads: int = knob(0)
     seed: int = knob(0)
 

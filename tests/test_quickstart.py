@@ -1,0 +1,77 @@
+"""The README's own commands, as written, in a copy of the project."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from settings import ROOT
+
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv*", "quickstart_out", "raw", "runs", "dataset_train_val", "wandb", "__pycache__", ".*_cache"
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project whose .venv is the environment of these tests."""
+    copy = tmp_path_factory.mktemp("quickstart") / "project"
+    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    (copy / ".venv").symlink_to(Path(sys.prefix))
+    stamp = copy / ".venv/installed.txt"
+    if not stamp.exists():
+        pytest.skip("these tests do not run in the .venv that test.sh makes")
+    return copy
+
+
+def run(project: Path, *command: str, timeout: int = 1500) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=timeout, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_quickstart_runs_the_whole_path_and_a_second_run_reuses_it(project):
+    first = run(project, "bash", "quickstart.sh")
+    assert first.returncode == 0, first.stdout[-5000:] + first.stderr[-5000:]
+    out = project / "quickstart_out"
+    for path in (
+        "dataset_train_val/report/funnel.png",
+        "dataset_train_val/report/report.html",
+        "tokenizer/report/report.html",
+        "runs/quickstart/loss.png",
+        "runs/quickstart/export/model.safetensors",
+    ):
+        assert (out / path).stat().st_size > 1000, path
+    records = [json.loads(line) for line in (out / "runs/quickstart/metrics.jsonl").open()]
+    bits = [record["val_bits_per_byte"] for record in records if "val_bits_per_byte" in record]
+    assert bits == sorted(bits, reverse=True) and bits[-1] < 0.25 * bits[0]
+    perplexity = json.loads((out / "perplexity.json").read_text())
+    assert perplexity["bits_per_byte"] == pytest.approx(bits[-1], rel=0.15)
+    sample = (out / "sample.tex").read_text()
+    assert sample.startswith("\\begin{theorem}") and len(sample) > 200
+    assert list((out / "runs/quickstart/wandb").glob("offline-run-*"))
+    assert "Where to look:" in first.stdout
+
+    exported = (out / "runs/quickstart/export/model.safetensors").stat().st_mtime_ns
+    second = run(project, "bash", "quickstart.sh")
+    assert second.returncode == 0, second.stderr[-5000:]
+    assert "run quickstart is finished" in second.stdout
+    assert (out / "runs/quickstart/export/model.safetensors").stat().st_mtime_ns == exported
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_exist():
+    """Each `python X` and `deepspeed X` of the README names a script, and each of its flags is one of the script's."""
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"(?:python|deepspeed) ((?:\w+/)?\w+\.py)((?: +--?[\w-]+(?: [^\s`-]\S*)?)*)", readme)
+    assert {"data_prep/prepare_dataset.py", "tokenizer/train_tokenizer.py", "train.py"} <= {name for name, _ in commands}
+    for name, flags in commands:
+        shown = run(ROOT, sys.executable, name, "--help").stdout
+        for flag in re.findall(r"--[\w-]+", flags):
+            assert flag in shown, f"{name} {flag}"

@@ -1,0 +1,247 @@
+"""The tokenizer: pre-tokens, sampling, exact size, ids equal to SentencePiece's, text that comes back, reruns."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from settings import UserError
+from tokenizer.fingerprint import ARTEFACTS, tokenizer_fingerprint
+from tokenizer.latex_pieces import (
+    PRETOKEN,
+    boosted,
+    count_pretokens,
+    cut,
+    is_sampled,
+    pretokens,
+    required_characters,
+    sampled_lines,
+)
+from tokenizer.tokenizer_report import kind_of
+from tokenizer.train_tokenizer import HARD_TEXTS, check_tokenizer, main
+from tools.sample_grammar import write_paper
+
+ROOT = Path(__file__).resolve().parents[1]
+VOCAB = 2048
+
+
+def write_split(path: Path, numbers: range) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        for number in numbers:
+            paper = write_paper(random.Random(f"tokens {number}"))
+            text = f"{paper.title}\n\n{paper.abstract}\n\n" + "\n\n".join(paper.sections)
+            file.write(json.dumps({"id": f"2401.{number:05d}", "text": text}) + "\n")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_split(folder / "train.jsonl", range(60))
+    write_split(folder / "val.jsonl", range(60, 64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path) -> Path:
+    out = data / "tokenizer"
+    assert main(arguments(data, out)) == 0
+    return out
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "--input", str(data / "train.jsonl"), "--out", str(out),
+        "--set", f"vocab_size={VOCAB}", "--set", "tokenizer.command_min_count=20", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        (r"\frac{1}{2}", ["\\frac{", "1", "}{", "2", "}"]),
+        (r"a \alpha_{i}", ["a", " \\alpha", "_{", "i", "}"]),
+        (r"\begin{align*}x", ["\\begin{align*}", "x"]),
+        (r"x\in\mathbb{R}^2", ["x", "\\in", "\\mathbb{R}", "^", "2"]),
+        (r"\mathbb{RP}", ["\\mathbb{", "RP", "}"]),
+        ("two  spaces", ["two", " ", " spaces"]),
+        ("a\n\n  b", ["a", "\n\n  ", "b"]),
+        ("in 2024.", ["in", " ", "2", "0", "2", "4", "."]),
+        (r"\\ \, \{", ["\\\\", " \\,", " \\{"]),
+        ("Erd\u0151s", ["Erd\u0151s"]),
+        ("end \\", ["end", " \\"]),
+    ],
+)
+def test_pretokens_follow_latex(text: str, pieces: list[str]) -> None:
+    assert pretokens(text) == pieces
+
+
+def test_pretokens_joined_are_the_text() -> None:
+    rng = random.Random(1)
+    alphabet = "aZ1_ \t\n\\{}$%&^é∀😀\u0301-.,@*"
+    for _ in range(2000):
+        text = "".join(rng.choice(alphabet) for _ in range(rng.randrange(30)))
+        assert "".join(PRETOKEN.findall(text)) == text
+
+
+def test_frequent_commands_are_counted_more_often() -> None:
+    counts = Counter({"\\alpha": 5, " \\alpha": 7, "\\frac{": 6, "\\rare": 1, "alpha": 9})
+    assert boosted(counts, min_count=5, boost=2) == Counter(
+        {"\\alpha": 15, " \\alpha": 21, "\\frac{": 6, "\\frac": 12, "\\rare": 1, "alpha": 9}
+    )
+
+
+def test_required_characters_leave_room_in_a_small_vocabulary() -> None:
+    assert len(required_characters(512)) == 1 + 94 + 4
+    large = required_characters(102400)
+    assert {"α", "ℝ", "∑", "≤", "\\"} <= set(large) and len(large) == len(set(large))
+
+
+def test_the_sample_depends_on_ids_and_not_on_their_order(data: Path, tmp_path: Path) -> None:
+    lines = (data / "train.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "turned.jsonl").write_bytes(b"".join(reversed(lines)))
+    chosen = {line for _, line in sampled_lines(data / "train.jsonl", 0, 0.5)}
+    assert chosen == {line for _, line in sampled_lines(tmp_path / "turned.jsonl", 0, 0.5)}
+    assert chosen | {line for _, line in sampled_lines(data / "train.jsonl", 0, 0.5, chosen=False)} == set(lines)
+    assert 15 < len(chosen) < 45
+    assert not is_sampled(b"x", 0, 0.0) and is_sampled(b"x", 0, 1.0)
+
+
+def test_counts_do_not_depend_on_workers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = count_pretokens(data / "train.jsonl", 10**9, 10**6, 0, workers=1, progress=False)
+    monkeypatch.setattr("tokenizer.latex_pieces.SERIAL_BYTES", 0)
+    monkeypatch.setattr("tokenizer.latex_pieces.BATCH_BYTES", 50_000)
+    two, _ = count_pretokens(data / "train.jsonl", 10**9, 10**6, 0, workers=2, progress=False)
+    assert one == two and one.documents == 60
+
+
+def test_the_sample_keeps_to_its_size(data: Path) -> None:
+    size = (data / "train.jsonl").stat().st_size
+    half, share = count_pretokens(data / "train.jsonl", size // 2, 10**6, 0, workers=1, progress=False)
+    assert share == pytest.approx(0.5, abs=0.01) and half.text_bytes < 0.75 * size
+    capped, _ = count_pretokens(data / "train.jsonl", 10**9, 1000, 0, workers=1, progress=False)
+    assert capped.text_bytes <= 60_000
+
+
+def test_documents_are_cut_between_characters() -> None:
+    assert cut("aé", 2) == "a" and cut("aé", 3) == "aé"
+
+
+def test_autotokenizer_loads_exactly_the_size(trained: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(trained)
+    assert len(tokenizer) == VOCAB
+    assert tokenizer.convert_tokens_to_ids(["<unk>", "<s>", "</s>", "<pad>"]) == [0, 1, 2, 3]
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 3)
+    assert 1 not in tokenizer.encode("x") and 2 not in tokenizer.encode("x")
+    for text in HARD_TEXTS:
+        assert tokenizer.decode(tokenizer.encode(text, split_special_tokens=True)) == text
+
+
+def test_ids_are_those_of_sentencepiece(trained: Path, data: Path) -> None:
+    texts = [json.loads(line)["text"] for line in (data / "val.jsonl").read_text().splitlines()]
+    assert check_tokenizer(trained, VOCAB, texts, chunks=100) >= 90
+
+
+def test_commands_become_single_entries(trained: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(trained)
+    for command in (r"\alpha", r"\frac{", r"\begin{theorem}", r" \emph{", r"\leq", "\n\n"):
+        assert len(tokenizer.encode(command)) == 1, command
+    assert [tokenizer.decode([i]) for i in tokenizer.encode("2024")] == list("2024")
+
+
+def test_the_check_finds_a_damaged_tokenizer(trained: Path, tmp_path: Path) -> None:
+    for name in ARTEFACTS:
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    spec = json.loads((tmp_path / "tokenizer.json").read_text())
+    spec["model"]["merges"] = spec["model"]["merges"][:100]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(RuntimeError, match="disagree"):
+        check_tokenizer(tmp_path, VOCAB, ["Let $G$ be a group with the following property."])
+    with pytest.raises(RuntimeError, match="expected 77 entries"):
+        check_tokenizer(trained, 77, [])
+
+
+def test_the_report_measures_held_out_text(trained: Path) -> None:
+    report = json.loads((trained / "report" / "report.json").read_text())
+    assert report["measured_on"]["origin"] == "val.jsonl" and report["measured_on"]["documents"] == 4
+    assert report["vocabulary"] == sum(report["entries_by_kind"].values()) == VOCAB
+    assert report["bytes_per_token"] > 2 and report["commands_whole"] > 0.9 and 1 <= report["tokens_per_word"] < 2
+    assert report["examples"] and (trained / "report" / "report.png").stat().st_size > 10_000
+    assert "Formulas as tokens" in (trained / "report" / "report.html").read_text()
+
+
+def test_a_rerun_does_nothing_and_a_changed_input_trains_again(
+    data: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = (trained / "tokenizer.json").stat().st_mtime_ns
+    assert main(arguments(data, trained)) == 0
+    assert "nothing to do" in capsys.readouterr().out and (trained / "tokenizer.json").stat().st_mtime_ns == before
+    (tmp_path / "tokenizer").mkdir()
+    for path in trained.glob("*.*"):
+        (tmp_path / "tokenizer" / path.name).write_bytes(path.read_bytes())
+    write_split(tmp_path / "train.jsonl", range(61))
+    assert main(arguments(tmp_path, tmp_path / "tokenizer")) == 0
+    assert "nothing to do" not in capsys.readouterr().out
+
+
+def test_the_same_input_gives_the_same_bytes_and_leaves_other_files_alone(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "code_and_files"
+    out.mkdir()
+    (out / "code.py").write_text("x = 1\n")
+    assert main(arguments(data, out, "--set", "tokenizer.threads=1")) == 0
+    assert all((out / name).read_bytes() == (trained / name).read_bytes() for name in ARTEFACTS)
+    assert tokenizer_fingerprint(out) == tokenizer_fingerprint(trained)
+    assert {path.name for path in out.iterdir()} == {*ARTEFACTS, "code.py", "report", "tokenizer_manifest.json"}
+
+
+def test_too_little_text_names_the_size_that_it_supports(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        main(["--input", str(data / "train.jsonl"), "--out", str(tmp_path / "t"), "--set", "vocab_size=32000"])
+    message = str(error.value)
+    possible = int(message.rsplit("vocab_size=", 1)[1])
+    assert possible % 128 == 0 and 1000 < possible < 32000
+    assert f"deepspeed train.py --set vocab_size={possible}" in message and "--input" in message
+    assert not (tmp_path / "t" / "tokenizer.model").exists()
+    assert (
+        main(["--input", str(data / "train.jsonl"), "--out", str(tmp_path / "t"), "--set", f"vocab_size={possible}"])
+        == 0
+    )
+
+
+def test_a_vocabulary_smaller_than_the_alphabet_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="too small"):
+        main(["--input", str(data / "train.jsonl"), "--out", str(tmp_path), "--set", "vocab_size=300"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "prepare_dataset"),
+        ("", "no text"),
+        ("{not json}\n", "not valid JSON"),
+        ('{"id": "1", "title": "x"}\n', "no 'text'"),
+        ('{"text": "x"}\n', "no 'text'|no 'id'"),
+    ],
+)
+def test_wrong_input_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "train.jsonl").write_text(content)
+    with pytest.raises(UserError, match=message):
+        main(arguments(tmp_path, tmp_path / "out"))
+
+
+def test_kinds_of_entries() -> None:
+    pieces = ["\\alpha", "\u2581the", "ing", "7", "}_{", "\n\n", "<0x41>", "x_1", "\u2581"]
+    expected = "LaTeX command|word after a space|letters|digit|punctuation|white space|byte|mixed|white space".split(
+        "|"
+    )
+    assert [kind_of(piece, 9) for piece in pieces] == expected and kind_of("<s>", 1) == "special"
