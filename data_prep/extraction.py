@@ -1,0 +1,507 @@
+"""Read one arXiv archive in memory: what it is, its TeX files decoded, or the reason why it cannot be used.
+
+    python data_prep/extraction.py ARCHIVE...
+
+lists what each archive holds and what it would be taken for; an arXiv bulk tar (members YYMM/x.gz) lists each of its
+papers. Nothing is ever written to disk. Formats: a gzip'd or bare tar, a gzip'd or bare TeX file; PDF, PostScript, HTML
+and office documents are recognised and refused, so are arXiv's stubs for withdrawn papers.
+
+A truncated or corrupt stream costs the paper: half a paper is worse than none. One bad member (outside the archive, a
+link or a device, larger than data.max_file_bytes) does not: it is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import io
+import posixpath
+import re
+import sys
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python data_prep/extraction.py`
+    sys.path.insert(0, str(ROOT))
+
+from data_prep.reasons import REASONS
+from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
+
+
+class Rejected(Exception):
+    """An archive that cannot become text, for one of `reasons.REASONS`; `detail` says what was found."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        assert reason in REASONS, reason
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass
+class Archive:
+    """What one archive holds."""
+
+    kind: str  # one of KINDS
+    files: dict[str, str] = field(default_factory=dict)  # path in the archive -> decoded text, LF line ends
+    other_members: dict[str, int] = field(default_factory=dict)  # path -> bytes: figures, data, bibliographies
+    counters: Counter[str] = field(default_factory=Counter)  # skipped members and decoding, by what happened
+
+
+KINDS = {
+    "multi_file_tar": "a tar of several files",
+    "single_file_tar": "a tar of one TeX file",
+    "single_tex": "one TeX file",
+}
+
+TEX_SUFFIXES = {".tex", ".ltx", ".latex", ".sty", ".cls", ".clo", ".def", ".bbl", ".tikz", ".pgf"}
+README_NAMES = {"00readme.xxx", "00readme.json", "00readme.yaml", "00readme"}
+# Never TeX, whatever they begin with; other suffixes are judged by their content.
+OTHER_SUFFIXES = set(
+    ".eps .ps .pdf .png .jpg .jpeg .gif .svg .bmp .tif .tiff .bib .bst .bbx .cbx .ist .fd .dat .csv .zip .gz .tgz .z "
+    ".mp4 .avi .mov .mp3 .wav .ttf .otf .pfb .tfm .vf .map .log .aux .toc .out .blg .lof .lot .fls "
+    ".fdb_latexmk .synctex "
+    ".py .c .h .cpp .m .r .nb .ipynb .js .css .html .htm .xml .json .yaml .yml .md .sh .xls .xlsx "
+    ".doc .docx .ppt .pptx "
+    ".hs .v .lean .jl .f90 .ods .odt .idx .ind .ilg .mf .mp .asy .fig .dvi .cdx".split()
+)
+_TEX_MARK = re.compile(
+    rb"\\(?:documentclass|documentstyle|begin\s*\{|input\b|section|chapter|newcommand|def\s*\\|magnification|title"
+    rb"|bye\b|centerline|document\b|subsection|newsec|font\s*\\|beginsection)"
+)
+_CONTROL_WORD = re.compile(rb"\\[a-zA-Z]{2,}")
+_SNIFF = 65_536  # bytes looked at to tell what a file is
+_CHUNK = 1 << 20
+_STUB_BYTES = 4_000  # a stub for a withdrawn paper is a line or two
+
+
+def read_archive(data: bytes, name: str, settings: DataSettings) -> Archive:
+    """The TeX-like members of an archive, decoded.
+
+    Args:
+        data: the archive's bytes, as arXiv ships them.
+        name: its file name; used for messages and for the path of a single file.
+        settings: limits `max_archive_bytes` (decompressed, in all), `max_file_bytes` (one TeX file), `max_members`.
+
+    Raises:
+        Rejected: with a reason of `reasons.REASONS`.
+    """
+    if not data:
+        raise Rejected("empty_archive", "zero bytes")
+    if data[:2] == b"\x1f\x8b":
+        source: io.BufferedReader = io.BufferedReader(_Inflated(data, settings.max_archive_bytes), _CHUNK)
+    else:
+        if len(data) > settings.max_archive_bytes:
+            raise Rejected(
+                "archive_too_large", f"{len(data)} bytes > data.max_archive_bytes {settings.max_archive_bytes}"
+            )
+        source = io.BufferedReader(io.BytesIO(data), _SNIFF)  # type: ignore[arg-type]
+    head = source.peek(512)[:512]
+    if len(head) < 512:  # peek may answer less than there is
+        source = io.BufferedReader(io.BytesIO(source.read()), _SNIFF)  # type: ignore[arg-type]
+        head = source.peek(512)[:512]
+    if not head:
+        raise Rejected("empty_archive", "a gzip of zero bytes")
+    if _is_tar(head):
+        return _read_tar(source, settings)
+    return _read_single(source, head, name, settings)
+
+
+class _Inflated(io.RawIOBase):
+    """A gzip stream (several members allowed, trailing zeros ignored), decompressed up to a limit as it is read."""
+
+    def __init__(self, data: bytes, limit: int) -> None:
+        self._data, self._offset = memoryview(data), 0
+        self._limit, self._total = limit, 0
+        self._inflate = zlib.decompressobj(wbits=31)
+        self._pending = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while True:
+            if self._inflate.eof:
+                rest = self._inflate.unused_data
+                self._offset -= len(rest) + len(self._pending)
+                self._pending = b""
+                if bytes(self._data[self._offset : self._offset + 2]) != b"\x1f\x8b":
+                    return 0  # what follows is padding
+                self._inflate = zlib.decompressobj(wbits=31)
+            feed = self._pending
+            if not feed:
+                feed = bytes(self._data[self._offset : self._offset + _CHUNK // 4])
+                self._offset += len(feed)
+                if not feed:
+                    raise Rejected("broken_archive", f"gzip stream ends after {self._total} bytes without its end mark")
+            try:
+                out = self._inflate.decompress(feed, len(buffer))
+            except zlib.error as error:
+                raise Rejected("broken_archive", f"corrupt gzip after {self._total} bytes: {error}") from None
+            self._pending = self._inflate.unconsumed_tail
+            if out:
+                self._total += len(out)
+                if self._total > self._limit:
+                    raise Rejected("archive_too_large", f"decompressed over data.max_archive_bytes {self._limit}")
+                buffer[: len(out)] = out
+                return len(out)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether 512 bytes are a tar header with the right checksum, or the zeros that end a tar."""
+    if len(head) < 512:
+        return False
+    if not head.strip(b"\0"):
+        return True
+    try:
+        stored = int(head[148:156].strip(b" \0") or b"x", 8)
+    except ValueError:
+        return False
+    return stored == sum(head) - sum(head[148:156]) + 8 * 32
+
+
+def _read_tar(source: io.BufferedReader, settings: DataSettings) -> Archive:
+    archive = Archive("multi_file_tar")
+    raw: dict[str, bytes] = {}
+    counters = archive.counters
+    members, too_large = 0, ""
+    try:
+        with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK) as tar:
+            for member in tar:
+                members += 1
+                if members > settings.max_members:
+                    raise Rejected("archive_too_large", f"more members than data.max_members {settings.max_members}")
+                if member.isdir():
+                    continue
+                path = _safe_path(member.name)
+                if path is None:
+                    counters["member_outside_archive"] += 1
+                elif not member.isreg() or member.issparse():
+                    counters["member_not_a_file"] += 1
+                elif not _may_be_tex(path):
+                    archive.other_members[path] = member.size
+                elif member.size > settings.max_file_bytes:
+                    counters["member_too_large"] += 1
+                    archive.other_members[path] = member.size
+                    too_large = f"{path} has {member.size} bytes > data.max_file_bytes {settings.max_file_bytes}"
+                else:
+                    stream = tar.extractfile(member)
+                    content = stream.read() if stream else b""
+                    if len(content) < member.size:
+                        raise Rejected("broken_archive", f"tar ends inside {path}")
+                    if _is_tex_member(path, content):
+                        raw[path] = content
+                    else:
+                        archive.other_members[path] = member.size
+            # What follows the tar's end mark is padding, but a gzip stream that breaks there is broken all the same.
+            while source.read(_CHUNK):
+                pass
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError) as error:
+        raise Rejected("broken_archive", f"corrupt tar after {members} members: {error}") from None
+    if not members:
+        raise Rejected("empty_archive", "a tar without members")
+    archive.files = _decode_all(raw, counters)
+    tex = [path for path in archive.files if not _is_readme(path)]
+    if not tex:
+        if too_large:
+            raise Rejected("archive_too_large", too_large)
+        raise Rejected(*_without_tex(archive))
+    if len(tex) == 1 and not archive.other_members:
+        archive.kind = "single_file_tar"
+        _refuse_stub(raw[tex[0]])
+    return archive
+
+
+def _read_single(source: io.BufferedReader, head: bytes, name: str, settings: DataSettings) -> Archive:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n\0")
+    lowered = start[:200].lower()
+    for marks, reason in _FORMATS:
+        if lowered.startswith(marks):
+            if reason == "postscript_only" and _TEX_MARK.search(head):
+                break  # `%!PS` has been seen at the top of TeX files; `%!TEX` is no PostScript at all
+            raise Rejected(reason, f"begins with {start[:12]!r}")
+    content = source.read(settings.max_file_bytes + 1)
+    if len(content) > settings.max_file_bytes:
+        raise Rejected("archive_too_large", f"one file of more than data.max_file_bytes {settings.max_file_bytes}")
+    while source.read(_CHUNK):  # a gzip stream says at its end whether it is whole
+        pass
+    _refuse_stub(content)
+    if not content.strip(b"\0 \t\r\n"):
+        raise Rejected("empty_archive", "a file of blanks")
+    if not _looks_like_tex(content):
+        raise Rejected("broken_archive" if _is_binary(content) else "no_tex", f"begins with {content[:12]!r}")
+    path = _single_path(name)
+    archive = Archive("single_tex")
+    archive.files = _decode_all({path: content}, archive.counters)
+    return archive
+
+
+_FORMATS: tuple[tuple[tuple[bytes, ...], str], ...] = (
+    ((b"%pdf",), "pdf_only"),
+    ((b"%!ps", b"\x04%!ps", b"\xc5\xd0\xd3\xc6"), "postscript_only"),
+    ((b"<!doctype html", b"<html", b"<?xml"), "html_only"),
+    ((b"pk\x03\x04", b"\xd0\xcf\x11\xe0"), "docx_only"),
+    ((b"\x1f\x9d",), "broken_archive"),  # Unix compress
+)
+
+
+def _single_path(name: str) -> str:
+    stem = posixpath.basename(name.replace("\\", "/"))
+    for suffix in (".gz", ".tar", ".tgz", ".tex"):
+        stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
+    return (stem or "paper") + ".tex"
+
+
+def _safe_path(name: str) -> str | None:
+    """A member's normalised path, or None if it would lie outside the archive."""
+    name = name.replace("\\", "/")
+    if not name or name.startswith("/") or "\0" in name or re.match(r"[a-zA-Z]:/", name):
+        return None
+    path = posixpath.normpath(name)
+    return None if path == ".." or path.startswith("../") else path
+
+
+def _suffix(path: str) -> str:
+    return posixpath.splitext(path)[1].lower()
+
+
+def _is_readme(path: str) -> bool:
+    return posixpath.basename(path).lower() in README_NAMES
+
+
+def _may_be_tex(path: str) -> bool:
+    base = posixpath.basename(path)
+    # "._paper.tex" is what macOS leaves beside a file; it is not that file.
+    return not base.startswith("._") and (_is_readme(path) or _suffix(path) not in OTHER_SUFFIXES)
+
+
+def _is_tex_member(path: str, content: bytes) -> bool:
+    if _suffix(path) in TEX_SUFFIXES or _is_readme(path):
+        return not _is_binary(content)
+    return _looks_like_tex(content) and _TEX_MARK.search(content, 0, _SNIFF) is not None
+
+
+def _is_binary(content: bytes) -> bool:
+    """Whether the file cannot be text: a known format, or control bytes that UTF-16 does not explain."""
+    if _utf16(content):
+        return False
+    sample = content[:_SNIFF]
+    return content.startswith((b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")) or (
+        len(sample) - len(sample.translate(None, _CONTROL_BYTES)) > len(sample) // 50
+    )
+
+
+_CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n\r\x0c\x1a"})
+
+
+def _looks_like_tex(content: bytes) -> bool:
+    if _is_binary(content):
+        return False
+    sample = content[:_SNIFF].replace(b"\0", b"")  # UTF-16
+    if sample.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower().startswith((b"<!doctype", b"<html", b"%!ps")):
+        return False
+    return _TEX_MARK.search(sample) is not None or len(_CONTROL_WORD.findall(sample)) >= 5
+
+
+def _refuse_stub(content: bytes) -> None:
+    """arXiv replaces the source of a withdrawn paper by `%auto-ignore` and a sentence."""
+    if len(content) > _STUB_BYTES or (b"\\begin{document}" in content and b"\\section" in content):
+        return
+    lowered = content.lower()
+    if b"%auto-ignore" in lowered and not re.search(rb"\\(?:input|section|begin\s*\{document)", lowered):
+        raise Rejected("withdrawn_source", f"%auto-ignore and {len(content)} bytes")
+    if len(content) < 1_000 and re.search(
+        rb"(?:paper|article|submission|manuscript)\b.{0,40}\bwithdrawn", lowered, re.S
+    ):
+        raise Rejected("withdrawn_source", f"a notice of {len(content)} bytes")
+
+
+def _without_tex(archive: Archive) -> tuple[str, str]:
+    """The reason and detail of a tar that holds no TeX."""
+    suffixes = Counter(_suffix(path) or "no suffix" for path in archive.other_members)
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
+    skipped = ", ".join(f"{count} {name}" for name, count in sorted(archive.counters.items()))
+    detail = "; ".join(filter(None, (listed, skipped)))
+    for reason, wanted in (
+        ("pdf_only", {".pdf"}),
+        ("docx_only", {".docx", ".doc", ".odt"}),
+        ("postscript_only", {".ps"}),
+        ("html_only", {".html", ".htm"}),
+    ):
+        if wanted & suffixes.keys():
+            return reason, detail
+    return "no_tex", detail
+
+
+# inputenc's names, and those of CJK environments, in Python's words.
+_ENCODINGS = {
+    "latin1": "cp1252", "latin2": "iso8859-2", "latin3": "iso8859-3", "latin4": "iso8859-4", "latin5": "iso8859-9",
+    "latin9": "iso8859-15", "latin10": "iso8859-16", "ansinew": "cp1252", "cp1252": "cp1252", "cp1250": "cp1250",
+    "cp1251": "cp1251", "cp1257": "cp1257", "cp437": "cp437", "cp850": "cp850", "cp852": "cp852", "cp855": "cp855",
+    "cp865": "cp865", "cp866": "cp866", "koi8-r": "koi8-r", "koi8-u": "koi8-u", "iso88595": "iso8859-5",
+    "applemac": "mac-roman", "macce": "mac-latin2", "maccyr": "mac-cyrillic", "gbk": "gbk", "gb": "gb18030",
+    "big5": "big5", "bg5": "big5", "sjis": "shift-jis", "jis": "iso2022-jp", "ks": "euc-kr", "euc-jp": "euc-jp",
+}  # fmt: skip
+_DECLARED = re.compile(
+    rb"\[\s*([\w-]+)\s*\]\s*\{\s*inputenc\s*\}|\\inputencoding\s*\{\s*([\w-]+)\s*\}"
+    rb"|\\begin\s*\{CJK\*?\}\s*(?:\[[^\]]*\]\s*)?\{\s*([\w-]+)\s*\}"
+)
+
+
+def _decode_all(raw: dict[str, bytes], counters: Counter[str]) -> dict[str, str]:
+    """Every file's text; a file that is not UTF-8 takes the encoding that it, or else another file, declares."""
+    texts, undecided = {}, []
+    for path, content in raw.items():
+        text = _decode_unicode(content)
+        if text is None:
+            undecided.append(path)
+            text = ""
+        texts[path] = text
+    if undecided:
+        shared = next(filter(None, map(_declared_encoding, raw.values())), None)
+        for path in undecided:
+            encoding = _declared_encoding(raw[path]) or shared
+            texts[path] = _decode_bytes(raw[path], encoding)
+            counters["decoded_as_declared" if encoding else "decoded_as_cp1252"] += 1
+    return {path: _normalise_lines(text) for path, text in texts.items()}
+
+
+def _decode_unicode(content: bytes) -> str | None:
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32", "replace")
+    if encoding := _utf16(content):
+        return content.decode(encoding, "replace").removeprefix("\ufeff")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _utf16(content: bytes) -> str | None:
+    if content.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    if content.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    sample = content[:400]
+    if len(sample) >= 16 and sample.count(0) > 0.4 * len(
+        sample
+    ):  # TeX is mostly ASCII, hence zeros at every other byte
+        if not sample[0::2].strip(b"\0"):
+            return "utf-16-be"
+        if sample[1::2].count(0) > 0.9 * len(sample[1::2]):
+            return "utf-16-le"
+        if sample[0::2].count(0) > 0.9 * len(sample[0::2]):
+            return "utf-16-be"
+    return None
+
+
+def _declared_encoding(content: bytes) -> str | None:
+    for match in _DECLARED.finditer(content):
+        name = next(filter(None, match.groups())).decode("ascii", "replace").lower()
+        if name in _ENCODINGS:
+            return _ENCODINGS[name]
+    return None
+
+
+def _decode_bytes(content: bytes, encoding: str | None) -> str:
+    for candidate in filter(None, (encoding, "cp1252")):
+        try:
+            return content.decode(candidate)
+        except UnicodeDecodeError:
+            continue
+    return content.decode("latin-1")  # every byte means something there
+
+
+def _normalise_lines(text: str) -> str:
+    if "\r" not in text:
+        return text
+    # "\r\r\n" is what two conversions to DOS leave.
+    return text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text_file(path: Path, settings: DataSettings) -> str:
+    """One TeX file of the disk, decoded as a member of an archive would be."""
+    content = path.read_bytes()
+    if len(content) > settings.max_file_bytes:
+        raise UserError(
+            f"{path}: {len(content)} bytes, more than data.max_file_bytes {settings.max_file_bytes}; "
+            "raise it with --set data.max_file_bytes=N"
+        )
+    return _decode_all({"file": content}, Counter())["file"]
+
+
+def archives_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of the archive at `path`, or of every paper in it where it is a bulk tar or a folder."""
+    from data_prep.source import list_archives, paper_id_of, read_bytes
+
+    if path.is_dir():
+        for ref in list_archives(path):
+            yield ref.name, read_bytes(ref)
+        return
+    try:
+        with path.open("rb") as file:
+            is_tar = _is_tar(file.read(512))
+        if is_tar:  # a bulk tar is half a gigabyte: its papers are read one at a time
+            with tarfile.open(path, mode="r:") as tar:
+                papers = [m for m in tar if m.isreg() and m.name.endswith((".gz", ".pdf")) and paper_id_of(m.name)]
+                for member in papers:
+                    stream = tar.extractfile(member)
+                    yield member.name, stream.read() if stream else b""
+                if papers:
+                    return
+    except tarfile.TarError:
+        pass  # a single archive, and broken: read_archive says how
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; give the path of an archive") from None
+    yield path.name, path.read_bytes()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="List what archives hold and what they would be taken for.",
+        epilog="example: python data_prep/extraction.py raw/src/arXiv_src_0810_001.tar 2301.00001v2.tar.gz",
+    )
+    parser.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="single archives, bulk tars, folders")
+    parser.add_argument("--members", action="store_true", help="list every member too")
+    add_config_arguments(parser)
+    args = parser.parse_args(argv)
+    settings = settings_from_args(args).data
+    from data_prep.flatten import choose_main
+
+    counts: Counter[str] = Counter()
+    for path in args.archives:
+        for name, data in archives_of(path):
+            try:
+                archive = read_archive(data, name, settings)
+            except Rejected as rejected:
+                counts[rejected.reason] += 1
+                print(f"{name}: rejected: {rejected}")
+                continue
+            counts[archive.kind] += 1
+            try:
+                chosen = choose_main(archive.files)
+            except Rejected as rejected:
+                chosen = f"none ({rejected})"
+            notes = "".join(f", {count} {note}" for note, count in sorted(archive.counters.items()))
+            size = sum(map(len, archive.files.values()))
+            print(
+                f"{name}: {archive.kind}: main file {chosen}, {len(archive.files)} TeX files of {size:,} characters, "
+                f"{len(archive.other_members)} others{notes}"
+            )
+            if args.members:
+                for member, text in archive.files.items():
+                    print(f"    {member}: {len(text):,} characters")
+                for member, length in archive.other_members.items():
+                    print(f"    {member}: {length:,} bytes, not read")
+    if sum(counts.values()) > 1:
+        print("; ".join(f"{count} {name}" for name, count in counts.most_common()))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,193 @@
+"""Which metadata records are in scope: subject, year, withdrawn, licence. One reason each, or none.
+
+    python data_prep/filters.py --metadata raw/arxiv-metadata-oai-snapshot.json
+
+counts what each rule would keep, alone and in order, over a whole snapshot (2.8 million records: some three minutes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python data_prep/filters.py`
+    sys.path.insert(0, str(ROOT))
+
+from data_prep.snapshot import first_year, read_snapshot
+from settings import (
+    DataSettings,
+    add_config_arguments,
+    project_path,
+    run_command,
+    settings_from_args,
+)
+
+# "This paper has been withdrawn", "the manuscript was retracted". Subject and verb stand together, so that withdrawn
+# drugs, funds and troops, and topology's retracts, are left alone.
+STATEMENT = re.compile(
+    r"""\b(?:this|the|our)\s+(?:present\s+|arxiv\s+)?
+        (?:paper|article|submission|manuscript|preprint|e-?print|note|work|letter|document|entry)\s+
+        (?:(?:has|have)\s+(?:now\s+|since\s+)?been|was|is(?:\s+being)?|is\s+now|had\s+to\s+be|should\s+be)\s+
+        (?:(?:temporarily|voluntarily|hereby|now|formally)\s+)?(?:withdrawn|retracted)\b
+        (?!\s+from\s+(?!(?:the\s+)?arxiv|publication|public|this\s+(?:archive|site)))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# "withdrawn by the author(s)", "withdrawn by arXiv administrators", "the authors have withdrawn this paper".
+BY_WHOM = re.compile(
+    r"""\b(?:paper|article|submission|manuscript|preprint|e-?print|\A|[.;:(\[])\s*(?:(?:has\s+been|was|is)\s+)?
+        (?:withdrawn|retracted)\s+by\s+(?:the\s+)?(?:sub(?:mitt|miss)\w+\s+)?
+        (?:authors?\b|author\(s\)|submitter|arxiv|moderators?|administrators?)
+      | \b(?:authors?|i|we)\s+(?:(?:has|have|hereby|wish(?:es)?\s+to|would\s+like\s+to|must)\s+)*
+        (?:withdrawn?|withdrew|withdraws?|retract(?:s|ed)?)\s+(?:this|the|our)\s+
+        (?:paper|article|submission|manuscript|preprint|e-?print)\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# The shorthand of comments and titles: "Withdrawn", "Paper withdrawn due to an error", "(Retracted)".
+SHORTHAND = re.compile(
+    r"""\A\W*(?:(?:paper|article|submission|manuscript|preprint)\s+)?(?:temporarily\s+)?(?:withdrawn|retracted)\b
+        (?!\s+(?:from\s+(?!(?:the\s+)?arxiv)|papers?|articles?|versions?|publications?|orbits?|drugs?|theorems?))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+TITLE_MARK = re.compile(
+    r"\A\W*(?:withdrawn|retracted)\s*[:.)\]-]|[(\[]\s*(?:this\s+)?(?:paper\s+)?(?:withdrawn|retracted)\s*[)\]]\s*\Z"
+    r"|\A\W*(?:withdrawn|retracted)\W*\Z",
+    re.IGNORECASE,
+)
+# What stands before "this paper" when only a part or another version of it is meant.
+PART_OF_IT = re.compile(
+    r"\b(?:versions?|parts?|sections?|results?|theorems?|lemmas?|proofs?|claims?|appendix|editions?|drafts?)"
+    r"(?:\s+\S+){0,2}\s+(?:of|in|from)\s+\Z",
+    re.IGNORECASE,
+)
+
+
+def metadata_reason(record: Mapping[str, Any], settings: DataSettings) -> str | None:
+    """Why a snapshot record is out of scope (a key of REASONS), or None: the first rule that refuses it.
+
+    The record is one that `record_problem` finds nothing wrong with.
+    """
+    for reason, keeps in RULES.items():
+        if not keeps(record, settings):
+            return reason
+    return None
+
+
+def in_subject(record: Mapping[str, Any], settings: DataSettings) -> bool:
+    """Whether a category is in `data.categories`: `math` is every math.XX, `stat.ML` is itself; never a substring."""
+    if settings.categories is None:
+        return True
+    categories = record["categories"].split()
+    if settings.primary_category_only:
+        categories = categories[:1]
+    wanted = frozenset(settings.categories)
+    return any(category in wanted or category.partition(".")[0] in wanted for category in categories)
+
+
+def in_years(record: Mapping[str, Any], settings: DataSettings) -> bool:
+    """Whether the first version's year lies in `data.year_min`..`data.year_max`."""
+    year = first_year(record)
+    return (settings.year_min is None or year >= settings.year_min) and (
+        settings.year_max is None or year <= settings.year_max
+    )
+
+
+def not_withdrawn(record: Mapping[str, Any], settings: DataSettings) -> bool:
+    return not (settings.drop_withdrawn and is_withdrawn(record))
+
+
+def in_licenses(record: Mapping[str, Any], settings: DataSettings) -> bool:
+    """Whether the licence is one of `data.licenses`; a record without one has none of them."""
+    return settings.licenses is None or record.get("license") in settings.licenses
+
+
+# In the order of the funnel (and of REASONS).
+RULES: dict[str, Callable[[Mapping[str, Any], DataSettings], bool]] = {
+    "subject": in_subject,
+    "year": in_years,
+    "withdrawn": not_withdrawn,
+    "license": in_licenses,
+}
+
+
+def is_withdrawn(record: Mapping[str, Any]) -> bool:
+    """Whether title, comments or abstract say that this paper (not a part, a version or a drug) was withdrawn."""
+    title, comments, abstract = (record.get(key) or "" for key in ("title", "comments", "abstract"))
+    if not any(word in text for text in (title.lower(), comments.lower(), abstract.lower()) for word in WORDS):
+        return False
+    if TITLE_MARK.search(title) or SHORTHAND.search(comments):
+        return True
+    # An abstract that is nothing but the notice is read as a comment is.
+    if len(abstract) < 300 and SHORTHAND.search(abstract):
+        return True
+    return any(_states(text) for text in (comments, abstract, title))
+
+
+WORDS = ("withdraw", "withdrew", "retract")
+
+
+def _states(text: str) -> bool:
+    text = " ".join(text.split())
+    for pattern in (STATEMENT, BY_WHOM):
+        for match in pattern.finditer(text):
+            if not PART_OF_IT.search(text[: match.start()]):
+                return True
+    return False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Count what each metadata rule would keep of a snapshot.",
+        epilog="example: python data_prep/filters.py --metadata raw/arxiv-metadata-oai-snapshot.json "
+        "--set data.year_min=2015",
+    )
+    parser.add_argument("--metadata", type=Path, help="metadata snapshot, one JSON record a line (data.metadata)")
+    add_config_arguments(parser)
+    args = parser.parse_args(argv)
+    settings = settings_from_args(args, data__metadata=args.metadata).data
+    path = project_path(settings.metadata)
+
+    from tqdm import tqdm
+
+    records, malformed = 0, 0
+    examples: list[str] = []
+    alone: Counter[str] = Counter()
+    reasons: Counter[str | None] = Counter()
+    size = path.stat().st_size if path.is_file() else 0
+    with tqdm(total=size, unit="B", unit_scale=True, desc="metadata", mininterval=1) as bar:
+        for line in read_snapshot(path, lambda data: bar.update(len(data))):
+            if line.record is None:
+                malformed += 1
+                if len(examples) < 3:
+                    examples.append(f"byte {line.offset:,}: {line.problem}")
+                continue
+            records += 1
+            refused_by = [rule for rule, keeps in RULES.items() if not keeps(line.record, settings)]
+            alone.update(RULES.keys() - refused_by)
+            reasons[refused_by[0] if refused_by else None] += 1
+
+    print(f"{path}: {records:,} records, {malformed:,} malformed lines")
+    for problem in examples:
+        print(f"  {problem[:200]}")
+    print(f"{'rule':<12}{'keeps alone':>16}{'':>9}{'drops in order':>18}{'left':>14}{'':>9}")
+    left = records
+    for rule in RULES:
+        left -= reasons[rule]
+        print(
+            f"{rule:<12}{alone[rule]:>16,}{_share(alone[rule], records):>9}"
+            f"{reasons[rule]:>18,}{left:>14,}{_share(left, records):>9}"
+        )
+    return 0
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+if __name__ == "__main__":
+    run_command(main)

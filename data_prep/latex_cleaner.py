@@ -1,0 +1,803 @@
+"""Cleaned LaTeX out of one flattened paper: ordered, named passes, each a pure function from text to text.
+
+    python data_prep/latex_cleaner.py FILE.tex
+
+prints the cleaned text (`--passes` lists the passes, `--after NAME` stops after one). The text begins with
+`\\title{...}` and the abstract, where the source has them; paragraphs are separated by one blank line.
+
+What goes and what stays, and why:
+
+- Comments, preamble, dead conditional branches, definitions, bibliography, drawings and layout commands go: they are
+  not the paper's text. Captions, footnotes, tables, theorems, code listings and all mathematics stay.
+- Citations and cross-references keep their command and lose their key: `\\citep[see][p.~3]{smith98}` becomes
+  `\\citep{}`, `Theorem~\\ref{thm:main}` becomes `Theorem~\\ref{}`. Taken out whole they leave broken sentences ("as
+  shown in ,"); kept with keys they make the model learn strings that only their author could know. The empty command
+  keeps the sentence, is LaTeX, costs two or three tokens, and shows a user of the model where to fill in.
+- Quotes and dashes stay as TeX writes them; accents outside mathematics become Unicode (NFC).
+
+Verbatim text and addresses are hidden behind marks while the passes run, so that none of them can touch a listing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python data_prep/latex_cleaner.py`
+    sys.path.insert(0, str(ROOT))
+
+from data_prep.tex_scan import (
+    SIMPLE_GROUP,
+    Edit,
+    Groups,
+    any_of,
+    apply_edits,
+    control_words,
+    edit_commands,
+    environment_end,
+    hide_verbatim,
+    inside,
+    is_escaped,
+    math_spans,
+    show_verbatim,
+    strip_comments,
+)
+from settings import UserError, add_config_arguments, run_command, settings_from_args
+
+Pass = Callable[[str], str]
+
+# A command's arguments (letters of `Groups.arguments`), which of them stays (None: none), what stands in its place.
+Rule = tuple[str, int | None, str]
+
+
+def _rules(table: dict[str, str], keep: int | None = None, replacement: str = "") -> dict[str, Rule]:
+    return {name: (spec, keep, replacement) for spec, names in table.items() for name in names.split()}
+
+
+def _edit(text: str, pattern: re.Pattern[str], rules: dict[str, Rule], whole: bool = False) -> str:
+    """Apply `rules` to the commands that `pattern` finds; with `whole`, one that lacks its arguments stays as it is."""
+
+    def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        start, end = match.span()
+        spec, keep, replacement = rules[match[1]]
+        if not spec:  # a control word eats the blanks after it
+            edits.append((start, _BLANKS.match(text, end).end(), replacement))  # type: ignore[union-attr]
+            return end
+        if keep is None and (spec == "m" or spec == "g") and (simple := SIMPLE_GROUP.match(text, end)):
+            edits.append((start, simple.end(), replacement))
+            return simple.end()
+        spans = groups.arguments(end, spec)
+        if spans is None:
+            if not whole:
+                edits.append((start, end, ""))
+            return end
+        if keep is None:
+            edits.append((start, spans[-1][1], replacement))
+            return spans[-1][1]
+        kept_start, kept_end = spans[keep]
+        # `{\tt mathlib}` keeps its braces: without them the font would go on.
+        braces = int(text[kept_start] == "{" and not _FONT_SWITCH.match(text, kept_start + 1))
+        edits.append((start, kept_start + braces, ""))
+        if kept_end - braces < spans[-1][1]:
+            edits.append((kept_end - braces, spans[-1][1], ""))
+        return kept_start + braces
+
+    return edit_commands(text, pattern, handle)
+
+
+_BLANKS = re.compile(r"[ \t]*")
+_FONT_SWITCH = re.compile(r"\s*\\(?:tt|bf|it|em|sl|sc|rm|sf|cal|[a-z]{2}(?:family|series|shape))(?![a-zA-Z@])")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# unicode_text
+
+# U+2581 is SentencePiece's own mark for a blank, private-use characters are this package's, the others are never text.
+_UNWANTED = re.compile(
+    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ue000-\uf8ff\ufeff\ufff9-\uffff\U000f0000-\U0010ffff]"
+)
+_LINE_ENDS = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
+_ASCII_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def unicode_text(text: str) -> str:
+    """Control and private-use characters, byte order marks and lone surrogates out; NFC; U+2581 becomes `_`."""
+    if text.isascii() and not _ASCII_UNWANTED.search(text):
+        return text
+    text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text))
+    return unicodedata.normalize("NFC", text.replace("\u2581", "_").replace("\xa0", " "))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# conditionals
+
+_PRIMITIVE_IFS = (
+    "if ifcat ifnum ifdim ifodd ifvmode ifhmode ifmmode ifinner ifvoid ifhbox ifvbox ifx ifeof iftrue iffalse ifcase "
+    "ifdefined ifcsname iffontchar ifincsname ifpdf ifxetex ifluatex ifPDFTeX ifXeTeX ifLuaTeX"
+).split()
+_KNOWN_IFS = {"iftrue": True, "iffalse": False, "ifpdf": True, "ifPDFTeX": True}
+_KNOWN_IFS |= dict.fromkeys(("ifxetex", "ifluatex", "ifXeTeX", "ifLuaTeX"), False)
+_NEWIF = re.compile(r"\\newif\s*\\if([a-zA-Z@]+)")
+_DECIDABLE = re.compile(
+    r"\\(?:newif|iftrue|iffalse|if\s*[01]|ifpdf|ifPDFTeX|if(?:xe|lua)tex|if(?:Xe|Lua)TeX)(?![a-zA-Z@])"
+)
+_TWO_DIGITS = re.compile(r"\s*([01])\s*(.?)")
+
+
+def conditionals(text: str) -> str:
+    """`\\iffalse ... \\fi` and its kin resolved: dead branches go, live ones stay without their `\\if` and `\\fi`.
+
+    Decided: \\iftrue, \\iffalse, `\\if0`, flags of \\newif as they are set (`\\longtrue`) up to that place, and which
+    engine runs (pdfTeX). Other conditionals stay as they are. What stands inside a definition is not executed there.
+    """
+    if not _DECIDABLE.search(text):
+        return text
+    names = set(_NEWIF.findall(text))
+    setters = {name + value: (name, value == "true") for name in names for value in ("true", "false")}
+    openers = set(_PRIMITIVE_IFS) | {"if" + name for name in names}
+    definitions = set(DEFINITIONS)
+    pattern = control_words(["else", "fi", "newif", *openers, *setters, *definitions])
+    flags: dict[str, bool] = {}
+    groups = Groups(text)
+    edits: list[Edit] = []
+    stack: list[bool | None] = []  # the value of each open conditional; None is undecided
+    dead_from, dead_depth = -1, 0  # where the dead branch begins, and how many conditionals were open there
+    position = 0
+    while match := pattern.search(text, position):
+        start, position = match.span()
+        if is_escaped(text, start):
+            continue
+        word = match[1]
+        after = _BLANKS.match(text, position).end()  # type: ignore[union-attr]
+        dead = dead_from >= 0
+        if word in openers:
+            value = None if dead else _value(word, text, position, flags)
+            stack.append(value)
+            if value is not None:
+                digit = _TWO_DIGITS.match(text, position) if word == "if" else None
+                after = digit.end(1) if digit else after
+                if value:
+                    edits.append((start, after, ""))
+                else:
+                    dead_from, dead_depth = start, len(stack)
+        elif word in ("else", "fi"):
+            if not stack:
+                continue
+            if dead and len(stack) == dead_depth:
+                edits.append((dead_from, after, ""))
+                dead_from = -1
+            elif not dead and stack[-1] is not None:
+                if word == "else":
+                    dead_from, dead_depth = start, len(stack)
+                else:
+                    edits.append((start, after, ""))
+            if word == "fi":
+                stack.pop()
+        elif dead:
+            continue
+        elif word == "newif":
+            flag = _NEWIF.match(text, start)
+            if flag:
+                flags[flag[1]] = False
+                edits.append((start, flag.end(), ""))
+                position = flag.end()
+        elif word in setters:
+            name, flags_value = setters[word]
+            flags[name] = flags_value
+            edits.append((start, after, ""))
+        else:
+            spans = groups.arguments(position, DEFINITIONS[word][0])
+            position = spans[-1][1] if spans else position
+    return apply_edits(text, edits)
+
+
+def _value(word: str, text: str, position: int, flags: dict[str, bool]) -> bool | None:
+    if word == "if":  # `\if0`: is the next token a 0 too?
+        digits = _TWO_DIGITS.match(text, position)
+        return digits[1] == digits[2] if digits else None
+    return flags.get(word[2:], _KNOWN_IFS.get(word))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# document_end and front_matter
+
+_BEGIN = re.compile(r"\\begin\s*\{document\}|\\document(?![a-zA-Z@])")
+_END = re.compile(r"\\end\s*\{document\}|\\enddocument(?![a-zA-Z@])|\\bye(?![a-zA-Z@])|\\end(?![a-zA-Z@]|\s*[{\\])")
+_CLASS = re.compile(r"\\document(?:class|style)(?![a-zA-Z@])")
+
+
+def document_end(text: str) -> str:
+    """What follows `\\end{document}`, `\\bye` or plain TeX's `\\end` goes."""
+    begin = _BEGIN.search(text)
+    for match in _END.finditer(text, begin.end() if begin else 0):
+        if begin and not match[0].rstrip().endswith(("}", "document")):
+            continue  # `\end` and `\bye` end plain TeX alone
+        if not is_escaped(text, match.start()):
+            return text[: match.start()]
+    return text
+
+
+_TITLE = control_words(["title", "Title", "titre"])
+_END_TITLE = re.compile(r"\\endtitle(?![a-zA-Z@])")
+_END_ABSTRACT = re.compile(r"\\endabstract(?![a-zA-Z@])")
+_ABSTRACT = re.compile(
+    r"\\(?:begin\s*\{(?P<env>[aA]bstract\*?|abstracts|onecolabstract)\}|(?P<word>[aA]bstract)(?![a-zA-Z@]))"
+)
+# AMS-TeX: \author ... \endauthor
+_AMSTEX_FIELD = re.compile(
+    r""
+    r"\\(author|address|affil|thanks|date|email|curraddr|subjclass|leftheadtext|rightheadtext)(?![a-zA-Z@])"
+    r"(?:(?!\\end).){0,1000}"
+    r"\\end\1(?![a-zA-Z@])",
+    re.DOTALL,
+)
+_BODY_BEGINS = re.compile(r"\\(?:section|chapter|part|newsec|beginsection)(?![a-zA-Z@])")
+_TITLE_BREAK = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
+
+
+def front_matter(text: str) -> str:
+    """Preamble and class out; title and abstract, wherever they stood, come first.
+
+    Without `\\begin{document}` (plain TeX, fragments) everything is body. An abstract counts before the first section
+    alone: a thesis or a collection has others.
+    """
+    begin = _BEGIN.search(text)
+    body_at = begin.end() if begin else 0
+    groups = Groups(text)
+    edits: list[Edit] = [(0, body_at, "")] if body_at else []
+    heads = []
+    first_section = _BODY_BEGINS.search(text, body_at)
+    front_end = first_section.start() if first_section else len(text)
+    if title := _find_title(text, groups, front_end):
+        start, end, content = title
+        if content:
+            heads.append(f"\\title{{{content}}}")
+        edits.append((start, end, ""))
+    if abstract := _find_abstract(text, groups, body_at, front_end):
+        start, end, content = abstract
+        if content:
+            heads.append(f"\\begin{{abstract}}\n{content}\n\\end{{abstract}}")
+        edits.append((start, end, ""))
+    if "\\endtopmatter" in text:
+        edits += [(m.start(), m.end(), "") for m in _AMSTEX_FIELD.finditer(text, body_at, front_end)]
+    body = apply_edits(text, edits)
+    return "\n\n".join([*heads, body]) if heads else body
+
+
+def _find_title(text: str, groups: Groups, limit: int) -> tuple[int, int, str] | None:
+    for match in _TITLE.finditer(text, 0, limit):
+        if is_escaped(text, match.start()) or text[: match.start()].endswith(
+            ("command", "command*", "command{", "\\def")
+        ):
+            continue
+        if (ends := _END_TITLE.search(text, match.end(), match.end() + 1000)) is not None:
+            content, end = text[match.end() : ends.start()], ends.end()
+        else:
+            spans = (match[1] == "Title" and groups.arguments(match.end(), "gg")) or groups.arguments(match.end(), "og")
+            if not spans:
+                continue
+            (start, end) = spans[-1]
+            content = text[start + 1 : end - 1]
+        return match.start(), end, " ".join(_TITLE_BREAK.sub(" ", content).split())
+    return None
+
+
+def _find_abstract(text: str, groups: Groups, body_at: int, limit: int) -> tuple[int, int, str] | None:
+    unclosed: set[str] = set()
+    last_end = text.rfind("\\endabstract")
+    for match in _ABSTRACT.finditer(text, 0, limit):
+        start = match.start()
+        if is_escaped(text, start):
+            continue
+        if name := match["env"]:
+            inner_end, end = environment_end(text, name, match.end(), unclosed)
+            if inner_end >= 0:
+                return start, end, text[match.end() : inner_end].strip()
+        elif spans := groups.arguments(match.end(), "g"):
+            inner_start, end = spans[0]
+            return start, end, text[inner_start + 1 : end - 1].strip()
+        elif body_at <= start < last_end and (ends := _END_ABSTRACT.search(text, match.end())):
+            return start, ends.end(), text[match.end() : ends.start()].strip()
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# definitions
+
+DEFINITIONS: dict[str, Rule] = _rules(
+    {
+        "*coom": "newcommand renewcommand providecommand DeclareRobustCommand",
+        "cpg": "def edef gdef xdef",
+        "c=m": "let",
+        "*gogo": "newtheorem spnewtheorem",
+        "og": "declaretheorem usepackage RequirePackage documentclass documentstyle lstset",
+        "*googg": "newenvironment renewenvironment",
+        "*cg": "DeclareMathOperator",
+        "cgg": "NewDocumentCommand RenewDocumentCommand ProvideDocumentCommand DeclareDocumentCommand "
+        "NewExpandableDocumentCommand",
+        "gggg": "NewDocumentEnvironment RenewDocumentEnvironment",
+        "c": "newlength newsavebox newdimen newcount newskip newtoks newbox newwrite newread",
+        "go": "newcounter",
+        "gg": "setcounter addtocounter numberwithin newfloat counterwithin",
+        "cg": "setlength addtolength settowidth",
+        "ggg": "definecolor",
+        "g": "hypersetup usetikzlibrary theoremstyle hyphenation graphicspath captionsetup pgfplotsset tikzset "
+        "AtBeginDocument AtEndDocument",
+    }
+)
+_DEFINITION = control_words(DEFINITIONS)
+_LENGTHS = (
+    "parindent parskip baselineskip hsize vsize hoffset voffset textwidth textheight topmargin oddsidemargin "
+    "evensidemargin "
+    "pageno tolerance hbadness vbadness hfuzz vfuzz overfullrule abovedisplayskip belowdisplayskip itemsep topsep "
+    "leftmargin columnsep headheight headsep footskip footheight unitlength tabcolsep arraycolsep fboxsep mathsurround "
+    "widowpenalty clubpenalty displaywidowpenalty interlinepenalty jot lineskip normalbaselineskip"
+).split()
+_STRETCH = r"(?:\s*plus\s*-?[\d.]+\s*\w+)?(?:\s*minus\s*-?[\d.]+\s*\w+)?"
+_ASSIGNMENT = re.compile(
+    r"\\(?:font\s*\\[a-zA-Z@]+\s*=?\s*[\w-]+(?:[ \t]+(?:scaled|at)[ \t]*(?:\\?[\w.]+))?"
+    r"|catcode\s*`?\\?.\s*=?\s*\d+|magnification\s*=?\s*(?:\\magstep)?\w*"
+    r"|(?:global\s*\\)?" + any_of(_LENGTHS) + r"(?![a-zA-Z@])\s*=?\s*-?\s*"
+    r"(?:[\d.,]+\s*(?:true)?\s*(?:pt|em|ex|cm|mm|in|bp|sp|pc)?|[\d.]*\\[a-zA-Z]+)" + _STRETCH + r")[ \t]*"
+)
+
+
+def definitions(text: str) -> str:
+    """Definitions of macros, environments, counters and lengths out, each whole; one that is not balanced stays."""
+    text = _edit(text, _DEFINITION, DEFINITIONS, whole=True)
+    edits = [(m.start(), m.end(), "") for m in _ASSIGNMENT.finditer(text) if not is_escaped(text, m.start())]
+    return apply_edits(text, edits)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# bibliography
+
+_BIBLIOGRAPHY_RULES = _rules(
+    {
+        "": "printbibliography listrefs footnoterefs printbibheading",
+        "m": "bibliographystyle nocite bibliography addbibresource putbib bibliographystyleSM bibdata",
+        "mm": "bibselect",
+    }
+)
+_BIBLIOGRAPHY = re.compile(
+    r"\\(?:(?P<word>" + any_of(_BIBLIOGRAPHY_RULES) + r")(?![a-zA-Z@])"
+    r"|begin\s*\{(?P<env>"
+    + any_of("thebibliography references biblist biblist* bibdiv bibsection refs".split())
+    + r")\}"
+    r"|(?P<refs>Refs|bibitem)(?![a-zA-Z@]))"
+)
+_NEXT_PART = re.compile(r"\\(?:appendix|section|chapter|part|newsec|beginsection|end\s*\{document\})(?![a-zA-Z@])")
+_ITEM_END = re.compile(r"\n[ \t]*\n|\\(?:bibitem|section|appendix|chapter|end\s*\{)")
+_REFS_END = re.compile(r"\\endRefs(?![a-zA-Z@])")
+_REFERENCES_HEADING = re.compile(
+    r""
+    r"(?:\\(?:section|chapter|subsection|begin\s*\{center\}|centerline)\*?\s*\{?|\{\s*\\(?:bf|large|Large)\s*)[^a-zA-Z\\]*"
+    r"(?:\\[a-z]+\s*)*\{?\s*(?:references|bibliography|literature|références|literatur)\.?\s*\}*"
+    r"(?:\s*\\end\s*\{center\})?\s*\Z",
+    re.IGNORECASE,
+)
+
+
+def bibliography(text: str) -> str:
+    """Lists of references and the commands that make them out, with a heading that stood for nothing else.
+
+    An appendix after them stays. A list that never ends goes up to the next section or the end of the text.
+    """
+    unclosed: set[str] = set()
+    last_refs = max((match.start() for match in _REFS_END.finditer(text)), default=-1)
+
+    def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        start, end = match.span()
+        if word := match["word"]:
+            spans = groups.arguments(end, _BIBLIOGRAPHY_RULES[word][0])
+            end = spans[-1][1] if spans else end
+        elif name := match["env"]:
+            end = environment_end(text, name, end, unclosed)[1]
+            if end < 0:
+                following = _NEXT_PART.search(text, match.end())
+                end = following.start() if following else len(text)
+        elif match["refs"] == "Refs":
+            end = end if end > last_refs else _REFS_END.search(text, end).end()  # type: ignore[union-attr]
+        else:
+            following = _ITEM_END.search(text, end)
+            end = following.start() if following else len(text)
+        if match["word"] not in ("nocite", "bibliographystyle"):
+            heading = _REFERENCES_HEADING.search(text, max(0, start - 120), start)
+            if heading and not (edits and edits[-1][1] > heading.start()):
+                start = heading.start()
+        edits.append((start, end, ""))
+        return end
+
+    return edit_commands(text, _BIBLIOGRAPHY, handle)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# figures
+
+_PICTURE_RULES = _rules(
+    {
+        "*oog": "includegraphics",
+        "og": "includesvg includepdf includestandalone epsffile epsfbox",
+        "g": "epsfig psfig psdraft plotone asyinclude special tikzsetnextfilename tikzexternalize",
+        "gg": "plottwo",
+        "ogggg": "animategraphics",
+        "*gg": "psfrag",
+    }
+)
+_PICTURE_ENVIRONMENTS = (
+    "tikzpicture tikzpicture* pspicture pspicture* picture asy asypicture asydef overpic pgfpicture "
+    "circuitikz forest fmffile "
+    "fmfgraph fmfgraph* feynman feynmandiagram axis xpicture postscript mfpic psmatrix tangle"
+).split()
+_PICTURE = re.compile(
+    rf"\\(?:(?P<word>{any_of(_PICTURE_RULES)})(?![a-zA-Z@])|begin\s*\{{(?P<env>{any_of(_PICTURE_ENVIRONMENTS)})\}})"
+)
+_FIGURE_ENVIRONMENTS = (
+    "figure figure* wrapfigure wrapfigure* SCfigure SCfigure* sidewaysfigure sidewaysfigure* "
+    "floatingfigure teaserfigure "
+    "marginfigure"
+).split()
+_FIGURE = re.compile(rf"\\begin\s*\{{(?P<env>{any_of(_FIGURE_ENVIRONMENTS)})\}}")
+_CAPTION = control_words(["caption", "captionof", "subcaption", "figcaption", "topcaption"])
+_DRAWN = "\ue002"  # stands where a drawing was
+
+
+def figures(text: str) -> str:
+    """Drawings and images out. Of a figure that held one, its captions stay; a figure of text alone stays whole."""
+    unclosed: set[str] = set()
+
+    def drop_picture(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        start, end = match.span()
+        if name := match["env"]:
+            end = environment_end(text, name, end, unclosed)[1]
+        else:
+            spans = groups.arguments(end, _PICTURE_RULES[match["word"]][0])
+            end = spans[-1][1] if spans else -1
+        if end < 0:
+            return match.end()
+        edits.append((start, end, _DRAWN))
+        return end
+
+    def keep_captions(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        name = match["env"]
+        inner_end, end = environment_end(marked, name, match.end(), open_figures)
+        if inner_end < 0 or _DRAWN not in marked[match.end() : inner_end]:
+            return match.end()
+        captions = "\n".join(_captions(marked, match.end(), inner_end, groups)).replace(_DRAWN, "")
+        edits.append((match.start(), end, f"\\begin{{{name}}}\n{captions}\n\\end{{{name}}}" if captions else ""))
+        return end
+
+    marked = edit_commands(text, _PICTURE, drop_picture)
+    if marked is text or _DRAWN not in marked:
+        return text
+    open_figures: set[str] = set()
+    marked = edit_commands(marked, _FIGURE, keep_captions)
+    return apply_edits(marked, [(m.start(), m.end(), "") for m in re.finditer(_DRAWN, marked)])
+
+
+def _captions(text: str, start: int, end: int, groups: Groups) -> Iterator[str]:
+    position = start
+    while match := _CAPTION.search(text, position, end):
+        spans = groups.arguments(match.end(), "gog" if match[1] == "captionof" else "*og")
+        position = match.end()
+        if spans and spans[-1][1] <= end and not is_escaped(text, match.start()):
+            content = text[spans[-1][0] : spans[-1][1]]
+            position = spans[-1][1]
+            if content.strip("{} \n"):
+                yield "\\caption" + content
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# references
+
+_REFERENCE_NAMES = (
+    "ref Ref eqref Eqref autoref Autoref nameref pageref titleref cref Cref crefrange Crefrange cpageref "
+    "Cpageref labelcref "
+    "vref Vref vpageref fref Fref subref thref zcref fullref sref parencite parencites textcite textcites "
+    "autocite autocites "
+    "footcite footcites fullcite smartcite supercite onlinecite"
+).split()
+_REFERENCE = re.compile(
+    rf"\\((?:[cC]ite(?!style|alias|setup|index|field|option)[a-zA-Z]*|{any_of(_REFERENCE_NAMES)})(?![a-zA-Z@]))\*?"
+)
+
+
+def references(text: str) -> str:
+    """Citations and cross-references keep their command and lose keys, notes and stars (see the top of this module)."""
+
+    def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        name = match[1]
+        if simple := SIMPLE_GROUP.match(text, match.end()):
+            if not name.endswith("range"):
+                edits.append((match.start(), simple.end(), f"\\{name}{{}}"))
+                return simple.end()
+        spans = groups.arguments(match.end(), "gg" if name.endswith("range") else "ooog")
+        if spans is None:
+            return match.end()
+        edits.append((match.start(), spans[-1][1], f"\\{name}{{}}"))
+        return spans[-1][1]
+
+    return edit_commands(text, _REFERENCE, handle)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# layout
+
+LAYOUT: dict[str, Rule] = {
+    **_rules(
+        {
+            "": "noindent indent maketitle tableofcontents listoffigures listoftables bigskip medskip smallskip "
+            "centering "
+            "raggedright raggedleft flushbottom raggedbottom sloppy fussy onecolumn twocolumn frontmatter mainmatter "
+            "backmatter appendices nonumber notag tiny scriptsize footnotesize small normalsize "
+            "large Large LARGE huge Huge "
+            "makeatletter makeatother protect leavevmode allowbreak nobreak goodbreak unskip ignorespaces relax "
+            "hrule bigbreak medbreak smallbreak nobreakspace phantomsection singlespacing onehalfspacing doublespacing "
+            "balance normalfont selectfont printindex makeindex filbreak obeylines endtopmatter topmatter "
+            "narrowtext strut expandafter AmSTeX makeglossaries "
+            "boldmath unboldmath linenumbers nolinenumbers noaffiliation leanok mathlibok notready qedhere "
+            "nologo TagsOnRight TagsOnLeft NoBlackBoxes BlackBoxes nofiles endgraf begingroup endgroup bgroup egroup "
+            "endpaper",
+            "m": "label thispagestyle pagestyle pagenumbering enlargethispage hphantom vphantom refstepcounter "
+            "stepcounter index glossary "
+            "orcid inst corref fnref tnoteref authorrunning titlerunning "
+            "titlenote authornote shorttitle shortauthors ccsdesc markright "
+            "altaffilmark lean uses proves discussion glsadd "
+            "linespread bookmarksetup acmConference acmYear acmDOI acmISBN setcopyright acmPrice "
+            "copyrightyear acmJournal acmVolume acmNumber acmArticle acmMonth includeonly "
+            "mathversion selectlanguage fontfamily fontseries fontshape sisetup pagecolor "
+            "AddToShipoutPicture leadauthor "
+            "lhead rhead chead lfoot rfoot cfoot",
+            "*m": "vspace",
+            "oog": "thanks author date address email affiliation affil institute curraddr urladdr dedicatory "
+            "subjclass pacs PACS "
+            "ead altaffiliation homepage collaboration color",
+            "om": "correspondingauthor cortext fntext tnotetext IEEEauthorblockN",
+            "o": "pagebreak nopagebreak footnotemark linebreak nolinebreak allowdisplaybreaks displaybreak",
+            "mm": "altaffiltext markboth IEEEpubid AddToHook",
+            "ggg": "addcontentsline DeclareFontFamily",
+            "gg": "addtocontents fontsize",
+        }
+    ),
+    **_rules({"": "newpage clearpage cleardoublepage par vfill eject vfil supereject"}, replacement="\n\n"),
+    **_rules({"": "hfill hfil hss dotfill hrulefill", "*m": "hspace"}, replacement=" "),
+    # What they format stays.
+    **_rules({"ogg": "href"}, keep=2),
+    **_rules({"*ggg": "resizebox"}, keep=3),
+    **_rules({"og": "hyperref"}, keep=1),
+    **_rules({"ogg": "textcolor colorbox rotatebox", "gog": "scalebox"}, keep=2),
+    **_rules({"gg": "hyperlink hypertarget foreignlanguage"}, keep=1),
+    **_rules({"g": "centerline leftline rightline boxit textnormal"}, keep=0),
+    **_rules({"gg": "texorpdfstring"}, keep=0),
+}
+_LAYOUT = control_words(LAYOUT)
+# Environments whose content stays and whose frame goes, with their arguments.
+_FRAMES = {
+    name: spec
+    for spec, names in {
+        "": "center flushleft flushright document small footnotesize scriptsize normalsize large tiny "
+        "frontmatter mainmatter "
+        "landscape sloppypar singlespace doublespace onehalfspace doublespacing widetext titlepage "
+        "fullwidth raggedright "
+        "centering samepage linenumbers strip",
+        "m": "spacing multicols multicols* otherlanguage otherlanguage*",
+        "ooom": "minipage",
+        "mm": "adjustwidth CJK CJK*",
+        "o": "mdframed framed shaded tcolorbox",
+    }.items()
+    for name in names.split()
+}
+_FRAME = re.compile(rf"\\(begin|end)\s*\{{({any_of(_FRAMES)})\}}")
+_FLOAT_OPTION = re.compile(
+    r"(\\begin\{(?:figure|table|algorithm|wraptable|sidewaystable|listing)\*?\})[ \t]*\[[^\]\n]{0,20}\]"
+)
+_ROW_SPACE = re.compile(r"\\\\(?:\*?[ \t]*\[[ \t]*-?[\d.]+[ \t]*(?:pt|ex|em|mm|cm|in|\\[a-z]+)[ \t]*\]|\*(?=[ \t]*\n))")
+_SKIP = re.compile(
+    r"\\(?:[vh]skip|kern|mskip|mkern|vglue|hglue|penalty|spaceskip)(?![a-zA-Z@])[ \t]*=?[ \t]*-?[ \t]*"
+    r"(?:[\d.,]*[ \t]*\\[a-zA-Z]+|[\d.,]+[ \t]*(?:true[ \t]*)?(?:pt|em|ex|cm|mm|in|bp|sp|pc|mu|truein|truecm)?)"
+    r"(?:[ \t]*plus[ \t]*-?[\d.]+[ \t]*[a-z]+)?(?:[ \t]*minus[ \t]*-?[\d.]+[ \t]*[a-z]+)?[ \t]*"
+)
+
+
+def layout(text: str) -> str:
+    """Commands and environments that only place or measure things out; what they format stays.
+
+    Authors, addresses and thanks count as layout of the title page. `\\par` and page breaks become paragraphs.
+    """
+
+    def drop_frame(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        end = match.end()
+        if match[1] == "begin" and (spec := _FRAMES[match[2]]):
+            spans = groups.arguments(end, spec)
+            end = spans[-1][1] if spans else end
+        edits.append((match.start(), end, ""))
+        return end
+
+    text = _edit(text, _LAYOUT, LAYOUT)
+    text = edit_commands(text, _FRAME, drop_frame)
+    if _SKIP.search(text):
+        text = apply_edits(
+            text, [(m.start(), m.end(), "") for m in _SKIP.finditer(text) if not is_escaped(text, m.start())]
+        )
+    return _ROW_SPACE.sub(r"\\\\", _FLOAT_OPTION.sub(r"\1", text))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# accents
+
+_COMBINING = {"'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307"}
+_COMBINING |= {
+    "u": "\u0306",
+    "v": "\u030c",
+    "H": "\u030b",
+    "r": "\u030a",
+    "c": "\u0327",
+    "d": "\u0323",
+    "b": "\u0331",
+    "k": "\u0328",
+}
+_LETTERS = {
+    "ss": "ß", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å",
+    "AA": "Å",
+    "i": "ı", "j": "ȷ", "dh": "ð", "DH": "Ð", "th": "þ", "TH": "Þ", "dj": "đ", "DJ": "Đ",
+}  # fmt: skip
+_SYMBOLIC = r"(?P<mark>['`^\"~=.])\s*(?:\{\s*(?P<in>\\[ij](?![a-zA-Z])|[A-Za-z])\s*\}"
+_SYMBOLIC += r"|(?P<bare>\\[ij](?![a-zA-Z@])[ ]?|[A-Za-z]))"
+_ALPHABETIC = r"(?P<hook>[uvHrcdbk])(?:\s*\{\s*(?P<hooked>\\[ij](?![a-zA-Z])|[A-Za-z])\s*\}"
+_ALPHABETIC += r"|[ ]+(?P<after>\\[ij](?![a-zA-Z])|[A-Za-z]))"
+_SPECIAL = rf"(?P<letter>{any_of(_LETTERS)})(?![a-zA-Z@])(?:\{{\}}|[ \t]*(?:\n(?![ \t]*\n))?)"
+_ACCENT = re.compile(rf"\\(?:{_SYMBOLIC}|{_ALPHABETIC}|{_SPECIAL})")
+_CONTROL_WORD_TAIL = re.compile(r"\\[a-zA-Z@]+\*?(?:\{[^{}]*\}|\[[^\]]*\])?\Z")
+_TABBING = re.compile(r"\\begin\{tabbing\}.*?\\end\{tabbing\}", re.DOTALL)
+
+
+def accents(text: str) -> str:
+    """Accented and special letters as Unicode, outside mathematics and `tabbing` (where `\\=` sets a stop)."""
+    found = [match for match in _ACCENT.finditer(text) if not is_escaped(text, match.start())]
+    if not found:
+        return text
+    in_math = _paragraph_test(text)
+    in_tabbing = inside([m.span() for m in _TABBING.finditer(text)] if "\\begin{tabbing}" in text else [])
+    parts: list[str] = []
+    position = 0
+    for match in found:
+        start, end = match.span()
+        letter = _accented(match)
+        if start < position or not letter or in_tabbing(start):
+            continue
+        # Marks such as `\'` mean nothing else in mathematics; letters such as `\v` are authors' macros there.
+        if not match["mark"] and in_math(start):
+            continue
+        # `Poincar{\'e}` needs no braces any more, `\emph{\'e}` does.
+        if text[start - 1 : start] == "{" and text[end : end + 1] == "}" and start > position:
+            if not _CONTROL_WORD_TAIL.search(text, max(0, start - 61), start - 1):
+                start, end = start - 1, end + 1
+        parts += (text[position:start], letter)
+        position = end
+    parts.append(text[position:])
+    return "".join(parts)
+
+
+def _paragraph_test(text: str) -> Callable[[int], bool]:
+    """A test of whether a position lies in mathematics, which looks at the paragraphs asked about alone."""
+    start = end = -1
+    test = inside([])
+
+    def in_math(position: int) -> bool:
+        nonlocal start, end, test
+        if not start <= position < end:
+            start = max(text.rfind("\n\n", 0, position), 0)
+            end = text.find("\n\n", position)
+            end = len(text) if end < 0 else end
+            test = inside([*math_spans(text[start:end])])
+        return test(position - start)
+
+    return in_math
+
+
+def _accented(match: re.Match[str]) -> str | None:
+    """The one character that an accent command stands for, or None if Unicode has none."""
+    if match["letter"]:
+        return _LETTERS[match["letter"]]
+    base = match["in"] or match["bare"] or match["hooked"] or match["after"]
+    base = {"\\i": "i", "\\j": "j"}.get(base.strip(), base)
+    letter = unicodedata.normalize("NFC", base + _COMBINING[match["mark"] or match["hook"]])
+    return letter if len(letter) == 1 else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# blank_lines
+
+_BLANK_RUN = re.compile(r"  +")
+_BLANK_LINES = re.compile(r"\n\n\n+")
+
+
+def blank_lines(text: str) -> str:
+    """One blank between words, no blanks at the ends of lines, one blank line between paragraphs, one final newline."""
+    text = text.replace("\t", " ")
+    if "  " in text:
+        text = _BLANK_RUN.sub(" ", text)
+    text = text.replace(" \n", "\n").replace("\n ", "\n")
+    for empty in ("\n{}\n", "\n\\\\\n", "\n~\n"):
+        if empty in text:
+            text = text.replace(empty, "\n")
+    if "\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n", text)
+    text = text.strip()
+    return text + "\n" if text else ""
+
+
+# The order matters: conditionals before anything is taken for text; the preamble goes before definitions are looked
+# for; captions are found before layout unwraps what surrounds them.
+PASSES: tuple[tuple[str, Pass], ...] = (
+    ("conditionals", conditionals),
+    ("document_end", document_end),
+    ("front_matter", front_matter),
+    ("definitions", definitions),
+    ("bibliography", bibliography),
+    ("figures", figures),
+    ("references", references),
+    ("layout", layout),
+    ("accents", accents),
+    ("blank_lines", blank_lines),
+)
+
+
+def steps(text: str) -> Iterator[tuple[str, str]]:
+    """(name of a pass, text after it) for each pass, over a text whose comments are gone."""
+    text = unicode_text(text)
+    yield "unicode_text", text
+    text, hidden = hide_verbatim(text)
+    for name, function in PASSES:
+        text = function(text)
+        yield name, show_verbatim(text, hidden)
+
+
+def clean(text: str) -> str:
+    """The cleaned text of a paper in one piece, comments removed (`flatten` and `strip_comments` do that)."""
+    text, hidden = hide_verbatim(unicode_text(text))
+    for _, function in PASSES:
+        text = function(text)
+    return show_verbatim(text, hidden)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Print the cleaned text of a TeX file (included files are not followed: see data_prep/paper.py).",
+        epilog="example: python data_prep/latex_cleaner.py paper.tex",
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.tex")
+    parser.add_argument("--after", metavar="NAME", help="print the text as it is after this pass")
+    parser.add_argument("--passes", action="store_true", help="list the passes and what each does")
+    add_config_arguments(parser)
+    args = parser.parse_args(argv)
+    settings = settings_from_args(args)
+    from data_prep.extraction import read_text_file
+
+    described = (("comments", strip_comments), ("unicode_text", unicode_text), *PASSES)
+    if args.passes:
+        for name, function in described:
+            print(f"{name}: {(function.__doc__ or '').strip().splitlines()[0]}")
+        return 0
+    names = [name for name, _ in described]
+    if args.after and args.after not in names:
+        raise UserError(f"--after {args.after}: no such pass; the passes are {', '.join(names)}")
+    if args.file is None or not args.file.is_file():
+        raise UserError(f"{args.file or 'no file given'}: no such file; give the path of a TeX file")
+    text = strip_comments(read_text_file(args.file, settings.data))
+    if args.after:
+        if args.after != "comments":
+            text = next(after for name, after in steps(text) if name == args.after)
+    else:
+        text = clean(text)
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,155 @@
+"""One paper in, its cleaned text or one reason out: what the workers of `prepare_dataset.py` run.
+
+    python data_prep/paper.py ARCHIVE...
+
+prints a JSON line for each archive with file, status, reason, detail and text (`--text` prints the text alone); an
+arXiv bulk tar or a folder gives a line for each of its papers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python data_prep/paper.py`
+    sys.path.insert(0, str(ROOT))
+
+from data_prep.extraction import Rejected, archives_of, read_archive
+from data_prep.flatten import Flattened, flatten
+from data_prep.language import judge
+from data_prep.latex_cleaner import clean, steps
+from settings import DataSettings, add_config_arguments, run_command, settings_from_args
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A paper's cleaned text, or one of `reasons.REASONS` (never both) with what was found."""
+
+    text: str | None
+    reason: str | None
+    detail: str = ""
+    counters: dict[str, int] = field(default_factory=dict)  # what was met on the way, by what happened
+
+
+def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, settings: DataSettings) -> Outcome:
+    """Extract, flatten, clean, complete from the metadata, and judge one archive.
+
+    Args:
+        data: the archive's bytes.
+        name: its file name.
+        metadata: the paper's record of the metadata snapshot (`title` and `abstract` are used), or None.
+        settings: limits of size and length, languages.
+
+    Returns:
+        An outcome, whatever the input: an unexpected error is the reason `processing_error`, its traceback the detail.
+    """
+    counters: dict[str, int] = {}
+    try:
+        flat = _flattened(data, name, settings, counters)
+        text = with_metadata(clean(flat.text), metadata)
+        _check_length(text, settings)
+        _check_language(text, metadata, settings, counters)
+    except Rejected as rejected:
+        return Outcome(None, rejected.reason, rejected.detail, counters)
+    except Exception:
+        # One paper in a million must not end a run of days; the reason is counted and the traceback kept as a sample.
+        return Outcome(None, "processing_error", traceback.format_exc(), counters)
+    return Outcome(text, None, "", counters)
+
+
+def passes(data: bytes, name: str, metadata: Mapping[str, Any] | None, settings: DataSettings) -> list[tuple[str, str]]:
+    """(name of a pass, the whole text after it), from the raw main file to the finished text. Raises Rejected."""
+    archive = read_archive(data, name, settings)
+    flat = flatten(archive.files, settings.max_file_bytes)
+    shown = [("extraction", archive.files[flat.main]), ("flatten", flat.text), *steps(flat.text)]
+    return [*shown, ("metadata", with_metadata(shown[-1][1], metadata))]
+
+
+def with_metadata(text: str, metadata: Mapping[str, Any] | None) -> str:
+    """`text` with the metadata's title and abstract in front where the source gives none."""
+    if not metadata:
+        return text
+    title, abstract = (" ".join(str(metadata.get(key) or "").split()) for key in ("title", "abstract"))
+    head, rest = "", text
+    if text.startswith("\\title{"):
+        head, _, rest = text.partition("\n\n")
+    elif title:
+        head = f"\\title{{{title}}}"
+    if abstract and not rest.startswith("\\begin{abstract}"):
+        abstract = f"\\begin{{abstract}}\n{abstract}\n\\end{{abstract}}"
+    else:
+        abstract = ""
+    return "\n\n".join(filter(None, (head, abstract, rest)))
+
+
+def _flattened(data: bytes, name: str, settings: DataSettings, counters: dict[str, int]) -> Flattened:
+    archive = read_archive(data, name, settings)
+    counters.update(archive.counters)
+    counters[f"kind_{archive.kind}"] = 1
+    flat = flatten(archive.files, settings.max_file_bytes)
+    counters.update(flat.counters)
+    counters["files_included"] = len(flat.included)
+    return flat
+
+
+def _check_length(text: str, settings: DataSettings) -> None:
+    if len(text) < settings.min_chars:
+        raise Rejected("too_short", f"{len(text)} characters < data.min_chars {settings.min_chars}")
+    if len(text) > settings.max_chars:
+        raise Rejected("too_long", f"{len(text)} characters > data.max_chars {settings.max_chars}")
+
+
+def _check_language(
+    text: str, metadata: Mapping[str, Any] | None, settings: DataSettings, counters: dict[str, int]
+) -> None:
+    """Refuse prose in another language; a paper whose prose, and whose abstract, are too short to tell is kept."""
+    if settings.languages is None:
+        return
+    verdict = judge(text)
+    if verdict.code is None and metadata:
+        verdict = judge(str(metadata.get("abstract") or ""))
+    counters[f"language_by_{verdict.rule}"] = 1
+    if verdict.code is not None and verdict.code not in settings.languages:
+        allowed = ", ".join(settings.languages)
+        raise Rejected(
+            "language", f"{verdict.code} ({verdict.rule}, {verdict.letters} letters), not in data.languages {allowed}"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Turn archives into cleaned text: a JSON line each, or the text alone.",
+        epilog="example: python data_prep/paper.py --text 2301.00001v2.tar.gz",
+    )
+    parser.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="single archives, bulk tars, folders")
+    parser.add_argument(
+        "--text", action="store_true", help="print the text alone, the reason on stderr where there is none"
+    )
+    add_config_arguments(parser)
+    args = parser.parse_args(argv)
+    settings = settings_from_args(args).data
+    for path in args.archives:
+        for name, data in archives_of(path):
+            outcome = process_paper(data, name, None, settings)
+            file = str(path) if name == path.name else f"{path}:{name}"
+            if args.text:
+                if outcome.text is None:
+                    print(f"{file}: {outcome.reason}: {outcome.detail}", file=sys.stderr)
+                else:
+                    sys.stdout.write(outcome.text)
+                continue
+            status = "ok" if outcome.text is not None else "rejected"
+            record = {"file": file, "status": status, "reason": outcome.reason, "detail": outcome.detail}
+            print(json.dumps(record | {"counters": outcome.counters, "text": outcome.text}, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

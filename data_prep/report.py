@@ -1,0 +1,251 @@
+"""The funnel: how many papers came in, where they went, and what is left. As a figure, a page and a JSON file.
+
+Written by `data_prep/prepare_dataset.py` into OUT/report; imported, not run. All three depend on the data alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.jsonl import write_bytes, write_json
+from data_prep.reasons import REASONS
+
+# The stages that the reasons belong to, by the first reason of each (REASONS has the funnel's order).
+STAGES = (
+    ("bad_metadata", "metadata", "#7b8fa6"),
+    ("empty_archive", "archive", "#c98a3b"),
+    ("no_main_file", "text", "#a8556b"),
+    ("exact_duplicate", "collection", "#6b5b95"),
+)
+KEPT_COLOUR = "#2f7d6b"
+LEFT_COLOUR = "#d9e5e2"
+# Right edges of the figure's columns of numbers, in widths of the axes.
+COLUMNS = (1.11, 1.22, 1.33)
+# Rows of the table of subjects; the rest is one row.
+MAX_SUBJECTS = 40
+MAX_SAMPLES = 5
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em }
+h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ddd }
+img { max-width: 100% } table { border-collapse: collapse; margin: .8em 0 }
+th, td { padding: .25em .9em .25em 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eee }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.bar { background: #2f7d6b; height: .8em; display: inline-block } code { font-size: .9em }
+details { margin: .2em 0 } pre { white-space: pre-wrap; background: #f6f6f6; padding: .6em; font-size: .85em }
+"""
+
+
+def write(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write report.json, funnel.png and report.html."""
+    figure = funnel_png(data)
+    write_json(folder / "report.json", data)
+    write_bytes(folder / "funnel.png", figure)
+    write_bytes(folder / "report.html", report_html(data, figure).encode("utf-8", "replace"))
+
+
+def stage_of(reason: str) -> tuple[str, str]:
+    """Name and colour of the stage at which a reason drops a paper."""
+    order = list(REASONS)
+    place = order.index(reason)
+    return [(name, colour) for first, name, colour in STAGES if order.index(first) <= place][-1]
+
+
+def funnel_steps(data: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """(reason, dropped, left after it) in the order of the funnel, for reasons that dropped something."""
+    left = data["input"]["total"]
+    steps = []
+    for reason in REASONS:
+        dropped = data["reasons"].get(reason, 0)
+        if dropped:
+            left -= dropped
+            steps.append((reason, dropped, left))
+    return steps
+
+
+def funnel_png(data: Mapping[str, Any]) -> bytes:
+    """The funnel as a figure: what each reason dropped, between the input and what was written."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
+
+    total = max(1, data["input"]["total"])
+    steps = funnel_steps(data)
+    rows = [("input", data["input"]["total"], data["input"]["total"], KEPT_COLOUR)]
+    rows += [(reason.replace("_", " "), dropped, left, stage_of(reason)[1]) for reason, dropped, left in steps]
+    rows += [("written", data["written"], data["written"], KEPT_COLOUR)]
+    figure, axes = plt.subplots(figsize=(11, 1.6 + 0.36 * len(rows)), dpi=130)
+    for y, (label, count, left, colour) in enumerate(rows):
+        ends = label in ("input", "written")
+        axes.barh(y, left / total, color=KEPT_COLOUR if ends else LEFT_COLOUR, height=0.78)
+        if not ends:
+            axes.barh(y, count / total, left=left / total, color=colour, height=0.78)
+        # Drops of a few papers would not show: a thin mark stands where they are.
+        if not ends and count / total < 0.002:
+            axes.plot([left / total] * 2, [y - 0.39, y + 0.39], color=colour, linewidth=1.4)
+        columns = (f"{count:,}" if ends else f"−{count:,}", _percent(count / total), "" if ends else f"{left:,}")
+        for x, text in zip(COLUMNS, columns, strict=True):
+            axes.text(x, y, text, va="center", ha="right", fontsize=10, fontweight="bold" if ends else "normal")
+    for x, text in zip(COLUMNS, ("papers", "of the input", "left"), strict=True):
+        axes.text(x, -0.62, text, va="bottom", ha="right", fontsize=9, color="#666666")
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=10)
+    for label in (axes.get_yticklabels()[0], axes.get_yticklabels()[-1]):
+        label.set_fontweight("bold")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+    axes.set_xlabel("share of the input", fontsize=10)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#eeeeee")
+    axes.set_axisbelow(True)
+    splits = data["splits"]
+    sizes = ", ".join(
+        f"{name} {split['documents']:,} documents ({size_text(split['text_bytes'])})" for name, split in splits.items()
+    )
+    axes.set_title(f"From arXiv's archives to the dataset: {sizes}", fontsize=12, loc="left", pad=22, x=-0.12)
+    used = {stage_of(reason) for reason, _, _ in steps}
+    handles = [Patch(color=colour, label=f"dropped by {name}") for _, name, colour in STAGES if (name, colour) in used]
+    handles += [Patch(color=LEFT_COLOUR, label="still in")]
+    below = -0.55 / (0.36 * len(rows))  # some half an inch, in heights of the axes
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, below), ncol=5, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def report_html(data: Mapping[str, Any], figure: bytes) -> str:
+    """One self-contained page."""
+    total = max(1, data["input"]["total"])
+    vocabulary = data["vocabulary"]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Dataset funnel</title><style>{STYLE}</style>",
+        "<h1>From arXiv's archives to the dataset</h1>",
+        f"<p>{data['input']['metadata_records']:,} metadata records and {data['input']['unclaimed_archives']:,} "
+        f"archives that no record claims came in; <b>{data['written']:,} papers</b> were written.</p>",
+        f'<img alt="The funnel" src="data:image/png;base64,{base64.b64encode(figure).decode()}">',
+        "<h2>Splits</h2>",
+        _table(
+            ["split", "documents", "text", "file", "sha256"],
+            [
+                [name, s["documents"], size_text(s["text_bytes"]), size_text(s["bytes"]), s["sha256"][:16]]
+                for name, s in data["splits"].items()
+            ],
+        ),
+        f"<p>The training text supports a vocabulary of about <b>{vocabulary['supported']:,}</b> entries; configured "
+        f"are {vocabulary['configured']:,}, which want {size_text(vocabulary['needed_bytes'])} of text.</p>",
+        "<h2>Where papers were dropped, and why</h2>",
+        _table(
+            ["reason", "stage", "papers", "of the input", "left", "meaning"],
+            [
+                [reason, stage_of(reason)[0], dropped, _percent(dropped / total), left, REASONS[reason]]
+                for reason, dropped, left in funnel_steps(data)
+            ],
+        ),
+        "<h2>Samples of what was dropped</h2><p>More of each in <code>rejected/REASON.jsonl</code>.</p>",
+        *(_samples(reason, samples) for reason, samples in data["samples"].items() if samples),
+        "<h2>Length of the texts written (characters)</h2>",
+        _lengths(data["lengths"]),
+        "<h2>By year of the first version</h2>",
+        _breakdown("year", data["years"].items()),
+        "<h2>By primary category</h2>",
+        _breakdown("category", _largest(data["subjects"])),
+    ]
+    if data["counters"]:
+        parts += ["<h2>Counters of the passes</h2>", _table(["counter", "count"], data["counters"].items())]
+    if data["problems"]:
+        items = "".join(f"<li>{html.escape(problem)}</li>" for problem in data["problems"][:50])
+        parts += [f"<h2>Problems in the source folder ({len(data['problems']):,})</h2><ul>{items}</ul>"]
+    return "\n".join(parts) + "\n"
+
+
+def _breakdown(what: str, rows: Iterable[tuple[str, Mapping[str, int]]]) -> str:
+    rows = list(rows)
+    most = max((row["text_bytes"] for _, row in rows), default=0) or 1
+    body = [
+        [key, row["records"], row["in_scope"], row["written"], size_text(row["text_bytes"]), row["text_bytes"] / most]
+        for key, row in rows
+    ]
+    return _table([what, "records", "in scope", "written", "text", ""], body)
+
+
+def _largest(subjects: Mapping[str, Mapping[str, int]]) -> list[tuple[str, Mapping[str, int]]]:
+    """The categories with most text, the others together."""
+    rows = sorted(subjects.items(), key=lambda item: (-item[1]["text_bytes"], -item[1]["records"], item[0]))
+    others = [row for _, row in rows[MAX_SUBJECTS:]]
+    if not others:
+        return rows
+    together = {key: sum(row[key] for row in others) for key in others[0]}
+    return [*rows[:MAX_SUBJECTS], (f"{len(others)} others", together)]
+
+
+def _lengths(lengths: Mapping[str, Any]) -> str:
+    if not lengths["histogram"]:
+        return "<p>No text was written.</p>"
+    most = max(row["documents"] for row in lengths["histogram"])
+    quantiles = ", ".join(f"{name}: {value:,}" for name, value in lengths["quantiles"].items())
+    rows = [
+        [f"{row['from']:,} to {row['to'] - 1:,}", row["documents"], row["documents"] / most]
+        for row in lengths["histogram"]
+    ]
+    return f"<p>Quantiles: {quantiles}.</p>" + _table(["characters", "documents", ""], rows)
+
+
+def _samples(reason: str, samples: Sequence[Mapping[str, Any]]) -> str:
+    shown = "".join(
+        f"<pre>{html.escape(json.dumps(sample, ensure_ascii=False, indent=1))}</pre>"
+        for sample in samples[:MAX_SAMPLES]
+    )
+    return f"<details><summary><b>{reason}</b>: {html.escape(REASONS[reason])}</summary>{shown}</details>"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """An HTML table: whole numbers to the right with separators, fractions as bars."""
+    rows = [list(row) for row in rows]
+    numeric = [bool(rows) and isinstance(rows[0][i], int) for i in range(len(header))]
+    head = "".join(
+        f"<th{_class(number)}>{html.escape(name)}</th>" for name, number in zip(header, numeric, strict=True)
+    )
+    body = "".join(
+        "<tr>" + "".join(f"<td{_class(isinstance(cell, int))}>{_cell(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _class(number: bool) -> str:
+    return " class=n" if number else ""
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f'<span class=bar style="width:{round(value * 200)}px"></span>'
+    return html.escape(str(value))
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.00001:
+        return "< 0.001%"
+    return f"{share:.1%}" if share >= 0.001 or share == 0 else f"{share:.3%}"
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: 512 B, 3.1 kB, 27.0 MB, 1.4 GB (powers of 1000)."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.2f} TB"
