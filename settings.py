@@ -15,6 +15,7 @@ import difflib
 import functools
 import json
 import math
+import shlex
 import sys
 import types
 import typing
@@ -247,6 +248,15 @@ def settings_from_args(args: argparse.Namespace, **flags: Any) -> Settings:
                 value = str(value.absolute())
             overrides.append(f"{name.replace('__', '.')}={json.dumps(value)}")
     return load_settings(args.config, overrides)
+
+
+def repeated_flags(args: argparse.Namespace, but: str | None = None) -> str:
+    """The --config and --set of this command (all but the key `but`), for the commands that it proposes to run next."""
+    flags = [] if args.config == DEFAULT_CONFIG else ["--config", str(args.config)]
+    for override in args.overrides:
+        if override.partition("=")[0].strip() != but:
+            flags += ["--set", override]
+    return "".join(f" {shlex.quote(flag)}" for flag in flags)
 
 
 def run_command(main: Callable[[], int]) -> typing.NoReturn:

@@ -18,7 +18,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from settings import Settings, UserError, add_config_arguments, project_path, run_command, settings_from_args
+from settings import (
+    Settings,
+    UserError,
+    add_config_arguments,
+    project_path,
+    repeated_flags,
+    run_command,
+    settings_from_args,
+)
 from training import checkpoint, planner, preflight
 from training.engine import build_engine, resolve_deepspeed_config, single_process_environment, start_process_group
 from training.metrics import MetricsLog, duration, plot_metrics, step_line, validation_line
@@ -60,7 +68,7 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
     deepspeed_config = resolve_deepspeed_config(project_path(settings.train.deepspeed_config), settings, processes)
 
     device = preflight.find_device(local_processes, local_rank)
-    checks = preflight.checklist(settings, device, processes, _repeated_flags(args))
+    checks = preflight.checklist(settings, device, processes, repeated_flags(args))
     failed = sum(bool(check.todo) for check in checks)
     if args.check or failed:
         if rank == 0:
@@ -91,14 +99,6 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
         return 0
     Trainer(settings, deepspeed_config, device, run, caches).train()
     return 0
-
-
-def _repeated_flags(args: argparse.Namespace) -> str:
-    """The flags of this command that the commands of the checklist need as well."""
-    default = argparse.ArgumentParser()
-    add_config_arguments(default)
-    flags = "" if args.config == default.get_default("config") else f" --config {args.config}"
-    return flags + "".join(f" --set {override}" for override in args.overrides)
 
 
 def _agree(value: Any) -> Any:

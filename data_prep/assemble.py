@@ -46,7 +46,7 @@ def assemble(
     shards: Sequence[int],
     settings: DataSettings,
     samples: Samples,
-    on_bytes: Callable[[int], None],
+    on_bytes: Callable[[int], Any],
 ) -> dict[str, Any]:
     """Write both splits; returns their sizes and sha256, and the tables of the report.
 

@@ -69,7 +69,7 @@ class Planned:
 
 
 def build_metadata_index(
-    path: Path, snapshot: Path, settings: DataSettings, provenance: dict[str, Any], on_bytes: Callable[[int], None]
+    path: Path, snapshot: Path, settings: DataSettings, provenance: dict[str, Any], on_bytes: Callable[[int], Any]
 ) -> None:
     """Read the snapshot once into `path`; `on_bytes` gets the bytes of each line as it is read."""
     temporary = path.with_name(path.name + TEMPORARY)
@@ -158,7 +158,7 @@ def refused_lines(path: Path) -> Iterator[tuple[str, str, int, str]]:
 
 
 def update_archive_list(
-    path: Path, source: Path, modules: dict[str, str], on_file: Callable[[int], None] = lambda done: None
+    path: Path, source: Path, modules: dict[str, str], on_file: Callable[[int], Any] = lambda files: None
 ) -> dict[str, Any]:
     """Bring the list at `path` up to date with the source folder; returns counts and problems for the report."""
     with closing(_connect(path)) as database:

@@ -60,6 +60,7 @@ from settings import (
     UserError,
     add_config_arguments,
     project_path,
+    repeated_flags,
     run_command,
     settings_from_args,
 )
@@ -77,7 +78,7 @@ PACKAGES = ("langdetect",)
 STALE_STAGES = ("metadata", "papers")
 # Papers after which the rest is projected.
 PROJECT_AFTER = 200
-# Bytes of index for each byte of snapshot, with room to spare (measured: 0.05).
+# Bytes of index for each byte of snapshot, with room to spare (measured: 0.03).
 INDEX_SHARE = 0.15
 
 
@@ -90,6 +91,8 @@ class Job:
     source: Path
     out: Path
     accept_stale: tuple[str, ...]
+    # --config and --set of this command, for the one to run next
+    flags: str
 
     @property
     def work(self) -> Path:
@@ -175,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         source=project_path(data.source),
         out=project_path(data.out),
         accept_stale=tuple(sorted(set(args.accept_stale))),
+        flags=repeated_flags(args),
     )
     # Both say what is missing and where to get it, before anything is written.
     next(read_snapshot(job.metadata), None)
@@ -210,8 +214,9 @@ def prepare(job: Job, settings: Settings) -> int:
         return 0
     for path in (job.finished, job.out / "manifest.json"):
         path.unlink(missing_ok=True)
-    for path in [*job.work.glob(f"*{TEMPORARY}*"), *job.shards.glob(f"*{TEMPORARY}"), *job.out.glob(f"*{TEMPORARY}")]:
-        path.unlink()
+    for folder in (job.out, job.work, job.shards, job.out / "report", job.out / "rejected"):
+        for path in folder.glob(f"*{TEMPORARY}*"):  # of a run that was killed
+            path.unlink()
 
     timing: dict[str, float] = {}
     clock = Clock(timing)
@@ -373,9 +378,7 @@ def list_sources(job: Job) -> dict[str, Any]:
     from tqdm import tqdm
 
     with tqdm(unit=" files", desc="sources", mininterval=1) as bar:
-        listing = index.update_archive_list(
-            job.archive_list, job.source, module_hashes(MODULES["sources"]), lambda done: bool(bar.update(done))
-        )
+        listing = index.update_archive_list(job.archive_list, job.source, module_hashes(MODULES["sources"]), bar.update)
     print(
         f"sources: {listing['archives']:,} archives of {listing['papers']:,} papers, {listing['bytes'] / 1e9:,.2f} GB"
     )
@@ -639,7 +642,7 @@ def print_result(job: Job, manifest: dict[str, Any], settings: Settings) -> None
     print(
         f"look at: {job.out / 'report' / 'report.html'}, {job.out / 'report' / 'funnel.png'}, {job.out / 'rejected'}/"
     )
-    print(f"next:    python tokenizer/train_tokenizer.py --input {job.out / 'train.jsonl'}")
+    print(f"next:    python tokenizer/train_tokenizer.py{job.flags} --input {job.out / 'train.jsonl'}")
 
 
 def show(job: Job, name: str) -> int:

@@ -97,8 +97,8 @@ def funnel_png(data: Mapping[str, Any]) -> bytes:
     for x, text in zip(COLUMNS, ("papers", "of the input", "left"), strict=True):
         axes.text(x, -0.62, text, va="bottom", ha="right", fontsize=9, color="#666666")
     axes.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=10)
-    for label in (axes.get_yticklabels()[0], axes.get_yticklabels()[-1]):
-        label.set_fontweight("bold")
+    for end in (0, -1):
+        axes.get_yticklabels()[end].set_fontweight("bold")
     axes.set_xlim(0, 1)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))

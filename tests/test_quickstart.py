@@ -70,7 +70,8 @@ def test_commands_of_the_readme_exist():
     """Each `python X` and `deepspeed X` of the README names a script, and each of its flags is one of the script's."""
     readme = (ROOT / "README.md").read_text()
     commands = re.findall(r"(?:python|deepspeed) ((?:\w+/)?\w+\.py)((?: +--?[\w-]+(?: [^\s`-]\S*)?)*)", readme)
-    assert {"data_prep/prepare_dataset.py", "tokenizer/train_tokenizer.py", "train.py"} <= {name for name, _ in commands}
+    named = {name for name, _ in commands}
+    assert {"data_prep/prepare_dataset.py", "tokenizer/train_tokenizer.py", "train.py"} <= named
     for name, flags in commands:
         shown = run(ROOT, sys.executable, name, "--help").stdout
         for flag in re.findall(r"--[\w-]+", flags):

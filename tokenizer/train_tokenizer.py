@@ -33,11 +33,11 @@ if not __package__:  # run as `python tokenizer/train_tokenizer.py`
 from data_prep.jsonl import write_json
 from data_prep.vocabulary import MULTIPLE, needed_bytes, supported_vocab_size
 from settings import (
-    DEFAULT_CONFIG,
     Settings,
     UserError,
     add_config_arguments,
     project_path,
+    repeated_flags,
     run_command,
     settings_from_args,
 )
@@ -88,20 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = project_path(settings.tokenizer.out)
     if not source.is_file():
         raise UserError(
-            f"{source}: no such file; make it first: python data_prep/prepare_dataset.py{_config_flag(args)}"
+            f"{source}: no such file; make it first: python data_prep/prepare_dataset.py{repeated_flags(args)}"
         )
-    train_tokenizer(source, out, settings, again=_flags(args))
+    train_tokenizer(source, out, settings, again=_again(args))
     return 0
 
 
-def _config_flag(args: argparse.Namespace) -> str:
-    return "" if args.config == DEFAULT_CONFIG else f" --config {args.config}"
-
-
-def _flags(args: argparse.Namespace) -> tuple[str, str]:
+def _again(args: argparse.Namespace) -> tuple[str, str]:
     """What to add to train_tokenizer.py and to train.py to repeat this command with another vocabulary."""
-    kept = [f" --set {o}" for o in args.overrides if o.partition("=")[0].strip() != "vocab_size"]
-    common = _config_flag(args) + "".join(kept)
+    common = repeated_flags(args, but="vocab_size")
     files = "".join(f" --{name} {value}" for name, value in (("input", args.input), ("out", args.out)) if value)
     return files + common, common
 

@@ -1,0 +1,199 @@
+"""Each metadata rule, with the wordings that must and must not count as withdrawn."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from data_prep.filters import is_withdrawn, main, metadata_reason
+from data_prep.reasons import REASONS
+from data_prep.snapshot import first_year, read_snapshot, record_problem
+from settings import UserError, load_settings
+from tests.tiny_corpus import record, write_snapshot
+
+SETTINGS = load_settings().data
+REAL = Path(__file__).parents[2] / "shared" / "corpus" / "real-metadata-200.json"
+
+
+def reason(changes=(), **fields):
+    return metadata_reason(record("2301.00001", **fields), dataclasses.replace(SETTINGS, **dict(changes)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "categories", "kept"),
+    [
+        (["math"], "math.AG", True),
+        (["math"], "cs.LO math.LO", True),
+        (["math"], "math-ph", False),
+        (["cs"], "econ.EM", False),
+        (["cs"], "physics.cs", False),
+        (["stat.ML"], "stat.ML", True),
+        (["stat.ML"], "stat.MLX stat.AP", False),
+        (["math.AG"], "math", False),
+        (["hep-th"], "hep-th gr-qc", True),
+        (["hep"], "hep-th", False),
+        ([], "math.AG", False),
+        (None, "econ.EM", True),
+    ],
+)
+def test_subject_is_matched_whole(wanted, categories, kept):
+    assert (reason({"categories": wanted}, categories=categories) is None) == kept
+
+
+def test_primary_category_only():
+    knobs = {"categories": ["math"], "primary_category_only": True}
+    assert reason(knobs, categories="cs.LO math.LO") == "subject"
+    assert reason(knobs, categories="math.LO cs.LO") is None
+
+
+def test_year_is_that_of_the_first_version():
+    versions = [
+        {"version": "v1", "created": "Sat, 31 Dec 2011 23:59:00 GMT"},
+        {"version": "v2", "created": "Mon, 1 Jan 2018 00:00:00 GMT"},
+    ]
+    assert first_year(record("1112.0001", versions=versions)) == 2011
+    assert reason({"year_min": 2012}, versions=versions) == "year"
+    assert reason({"year_min": 2011, "year_max": 2011}, versions=versions) is None
+    assert reason({"year_max": 2010}, versions=versions) == "year"
+
+
+def test_a_date_of_another_shape_still_names_its_year():
+    assert first_year(record("2301.00001", versions=[{"created": "2007-04-02"}])) == 2007
+
+
+def test_license():
+    free = "http://creativecommons.org/licenses/by/4.0/"
+    assert reason({"licenses": [free]}, license=free) is None
+    assert reason({"licenses": [free]}, license=free + "x") == "license"
+    assert reason({"licenses": [free]}, license=None) == "license"
+    assert reason(license=None) is None
+
+
+def test_the_first_rule_that_refuses_is_the_reason():
+    assert reason({"year_min": 2030}, categories="econ.EM", comments="Withdrawn") == "subject"
+    assert reason({"year_min": 2030}, comments="Withdrawn") == "year"
+    assert reason({"licenses": []}, comments="Withdrawn") == "withdrawn"
+    assert reason({"drop_withdrawn": False}, comments="Withdrawn") is None
+
+
+@pytest.mark.parametrize(
+    "comments",
+    [
+        "This paper has been withdrawn",
+        "This paper has been withdrawn by the author(s) due to a crucial error in equation 3",
+        "This paper has been\n  withdrawn by the authors. It will appear elsewhere",
+        "this submission has been withdrawn by arXiv administrators because of plagiarism",
+        "Withdrawn",
+        "withdrawn by the author",
+        "Paper withdrawn due to an error in Lemma 3",
+        "12 pages; this manuscript is withdrawn",
+        "12 pages. Withdrawn by the author",
+        "The authors have withdrawn this paper",
+        "The author withdraws this paper because of an error",
+        "This article has been retracted",
+        "RETRACTED",
+        "This paper was withdrawn from arXiv",
+        "The paper has been temporarily withdrawn",
+    ],
+)
+def test_withdrawn(comments):
+    assert is_withdrawn(record("2301.00001", comments=comments))
+    assert reason(comments=comments) == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"abstract": "  This paper has been withdrawn by the authors.\n"},
+        {"abstract": "Withdrawn."},
+        {"title": "Withdrawn: on a theorem"},
+        {"title": "On a theorem (withdrawn)"},
+    ],
+)
+def test_withdrawn_in_abstract_or_title(fields):
+    assert is_withdrawn(record("2301.00001", **fields))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We study drug withdrawal in a population model",
+        "The drug was withdrawn from the market in 2004",
+        "An earlier version was withdrawn",
+        "An earlier version of this paper was withdrawn because of an error, which is mended here",
+        "Section 5 of this paper has been withdrawn",
+        "Replaces the withdrawn paper math/0301001",
+        "Cash withdrawn by the customer follows a Poisson process",
+        "Troops were withdrawn by the government",
+        "The subspace is retracted onto its boundary; a deformation retract",
+        "We show that this space retracts onto a graph",
+        "Withdrawn papers and how they are cited",
+        "Retracted articles: a bibliometric study",
+        "This paper was withdrawn from the Annals and is submitted elsewhere",
+        "This paper has been accepted; the talk was withdrawn",
+        "",
+    ],
+)
+@pytest.mark.parametrize("field", ["comments", "abstract", "title"])
+def test_not_withdrawn(text, field):
+    assert not is_withdrawn(record("2301.00001", **{field: text}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, None),
+        ({"id": "0704.1"}, "id"),
+        ({"id": 704.0001}, "id"),
+        ({"id": "2301.00001v2"}, "id"),
+        ({"id": "2301.00001.gz"}, "id"),
+        ({"categories": None}, "categories"),
+        ({"categories": "  "}, "categories"),
+        ({"title": 3}, "title"),
+        ({"versions": []}, "versions"),
+        ({"versions": None}, "versions"),
+        ({"versions": [{"created": "some day"}]}, "versions"),
+        ({"comments": None, "license": None}, None),
+    ],
+)
+def test_what_makes_a_record_unusable(changes, problem):
+    found = record_problem(record("2301.00001") | changes)
+    assert (found is None) if problem is None else found.startswith(problem)
+
+
+def test_snapshot_lines_carry_offsets_and_problems(tmp_path):
+    path = tmp_path / "snapshot.json"
+    write_snapshot(path, [record("2301.00001"), "", "[1]", "{cut", record("math/0301002")])
+    lines = list(read_snapshot(path))
+    assert [line.record and line.record["id"] for line in lines] == ["2301.00001", None, None, "math/0301002"]
+    data = path.read_bytes()
+    assert all(data[line.offset : line.offset + len(line.data)] == line.data for line in lines)
+
+
+def test_missing_snapshot_says_where_to_get_it(tmp_path):
+    with pytest.raises(UserError, match="public metadata snapshot"):
+        next(read_snapshot(tmp_path / "absent.json"))
+
+
+def test_command_counts_each_rule_alone_and_in_order(tmp_path, capsys):
+    path = tmp_path / "snapshot.json"
+    records = [
+        record("2301.00001"),
+        record("2301.00002", categories="econ.EM", comments="Withdrawn"),
+        record("2301.00003", comments="Withdrawn"),
+    ]
+    write_snapshot(path, [*records, "{cut"])
+    assert main(["--metadata", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "3 records, 1 malformed lines" in out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.split()[0] in REASONS}
+    assert rows["subject"] == ["2", "66.7%", "1", "2", "66.7%"]
+    assert rows["withdrawn"] == ["1", "33.3%", "1", "1", "33.3%"]
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="the shared corpus is not here")
+def test_real_records():
+    records = [json.loads(line) for line in REAL.read_text().splitlines()]
+    assert all(record_problem(r) is None for r in records)
+    assert sum(map(is_withdrawn, records)) == 1

@@ -1,0 +1,88 @@
+"""The funnel's figure, page and JSON: complete, self-contained, the same for the same data."""
+
+import json
+
+import pytest
+
+from data_prep import report
+from data_prep.reasons import REASONS
+
+DATA = {
+    "input": {"total": 1000, "metadata_records": 990, "unclaimed_archives": 10},
+    "reasons": {"subject": 300, "no_metadata": 10, "broken_archive": 1, "language": 50, "exact_duplicate": 9},
+    "written": 630,
+    "splits": {
+        "train": {"documents": 620, "bytes": 70_000, "text_bytes": 62_000, "sha256": "a" * 64},
+        "val": {"documents": 10, "bytes": 1100, "text_bytes": 1000, "sha256": "b" * 64},
+    },
+    "vocabulary": {"supported": 1152, "configured": 102_400, "needed_bytes": 200_000_000},
+    "lengths": {"histogram": [{"from": 64, "to": 128, "documents": 630}], "quantiles": {"50%": 100}},
+    "years": {"2023": {"records": 990, "in_scope": 690, "written": 630, "text_bytes": 63_000}},
+    "subjects": {
+        f"math.{i:02d}": {"records": 22, "in_scope": 15, "written": 14, "text_bytes": 1400 - i} for i in range(45)
+    },
+    "counters": {"undecodable_members": 3},
+    "problems": ["bulk.tar: damaged <here>"],
+    "samples": {"language": [{"id": "2301.00001", "title": "<b>Über</b>"}]},
+}
+
+
+def test_files_are_complete_and_the_same_every_time(tmp_path):
+    for name in ("one", "two"):
+        report.write(tmp_path / name, DATA)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["funnel.png", "report.html", "report.json"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert json.loads((tmp_path / "one" / "report.json").read_text()) == DATA
+    assert (tmp_path / "one" / "funnel.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_page_tells_reasons_and_meanings_and_escapes_what_papers_say():
+    page = report.report_html(DATA, b"png")
+    for reason in DATA["reasons"]:
+        assert reason in page
+    assert "prose in another language" in page and "data:image/png;base64," in page
+    assert "&lt;b&gt;Über" in page and "<b>Über" not in page and "damaged &lt;here&gt;" in page
+    assert "5 others" in page  # beyond the forty largest categories
+    assert "http" not in page  # self-contained
+
+
+def test_steps_end_at_what_was_written():
+    steps = report.funnel_steps(DATA)
+    assert [reason for reason, *_ in steps] == [reason for reason in REASONS if reason in DATA["reasons"]]
+    assert steps[-1][2] == DATA["written"]
+
+
+def test_an_empty_dataset_has_a_report_too(tmp_path):
+    nothing = {"documents": 0, "bytes": 0, "text_bytes": 0, "sha256": ""}
+    data = {
+        **DATA,
+        "input": {"total": 0, "metadata_records": 0, "unclaimed_archives": 0},
+        "reasons": {},
+        "written": 0,
+        "splits": {"train": nothing, "val": nothing},
+        "lengths": {"histogram": [], "quantiles": {}},
+        "years": {},
+        "subjects": {},
+        "samples": {},
+    }
+    report.write(tmp_path, data)
+    assert "No text was written" in (tmp_path / "report.html").read_text()
+
+
+def test_each_reason_has_a_stage():
+    assert [report.stage_of(reason)[0] for reason in ("bad_metadata", "pdf_only", "language", "exact_duplicate")] == [
+        "metadata",
+        "archive",
+        "text",
+        "collection",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (27_000_000, "27.0 MB"), (1_400_000_000, "1.4 GB"), (3e12, "3.00 TB")],
+)
+def test_sizes_for_people(size, text):
+    assert report.size_text(int(size)) == text
