@@ -54,7 +54,8 @@ def measure(tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
     """Counts over `texts`: bytes, tokens, commands and words kept whole, entries used, bytes per token of each text."""
     totals: Counter[str] = Counter()
     used: Counter[int] = Counter()
-    per_text, split_commands: Counter[str] = [], Counter()
+    per_text: list[float] = []
+    split_commands: Counter[str] = Counter()
     for text in texts:
         encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         starts = {start for start, _ in encoded["offset_mapping"]}
