@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.jsonl import write_bytes, write_json
+from data_prep.tex_scan import math_spans
 
 COMMAND = re.compile(r"\\[A-Za-z]+")
 WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]+")
-FORMULA = re.compile(
-    r"\\\[(.{20,160}?)\\\]|\\begin\{equation\}(.{20,160}?)\\end\{equation\}|\$([^$]{20,80})\$", re.DOTALL
-)
 KINDS = (
     "LaTeX command",
     "word after a space",
@@ -78,12 +76,13 @@ def measure(tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def examples(tokenizer: Any, texts: Sequence[str], limit: int = 8) -> list[list[str]]:
-    """Some formulas of the texts, as the entries that they become."""
+    """Some formulas of the texts, the first of each that is long enough to show something, as entries of the tokenizer."""
     found: list[list[str]] = []
     for text in texts:
-        match = FORMULA.search(text)
-        if match:
-            ids = tokenizer.encode(match[0], add_special_tokens=False, split_special_tokens=True)
+        spans = (text[start:end] for start, end in math_spans(text))
+        formula = next((span for span in spans if 24 <= len(span) <= 120 and "\\" in span), None)
+        if formula:
+            ids = tokenizer.encode(formula, add_special_tokens=False, split_special_tokens=True)
             found.append(tokenizer.convert_ids_to_tokens(ids))
         if len(found) == limit:
             break
