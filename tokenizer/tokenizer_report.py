@@ -76,7 +76,7 @@ def measure(tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def examples(tokenizer: Any, texts: Sequence[str], limit: int = 8) -> list[list[str]]:
-    """Some formulas of the texts, the first of each that is long enough to show something, as entries of the tokenizer."""
+    """Formulas of the texts, of each the first that is long enough to show something, as the entries they become."""
     found: list[list[str]] = []
     for text in texts:
         spans = (text[start:end] for start, end in math_spans(text))
