@@ -28,7 +28,13 @@ from settings import (
     settings_from_args,
 )
 from training import checkpoint, planner, preflight
-from training.engine import build_engine, resolve_deepspeed_config, single_process_environment, start_process_group
+from training.engine import (
+    build_engine,
+    end_process_group,
+    resolve_deepspeed_config,
+    single_process_environment,
+    start_process_group,
+)
 from training.metrics import MetricsLog, duration, plot_metrics, step_line, validation_line
 from training.run_folder import Run, export_model, find_run, record_run
 from training.schedule import learning_rate
@@ -96,8 +102,9 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
     if run.finished:
         if rank == 0:
             print(f"run {run.name} is finished: see {run.folder / 'loss.png'} and {run.export}; --new starts another")
-        return 0
-    Trainer(settings, deepspeed_config, device, run, caches).train()
+    else:
+        Trainer(settings, deepspeed_config, device, run, caches).train()
+    end_process_group()
     return 0
 
 
@@ -307,8 +314,6 @@ class Trainer:
             print(f"checkpoint {path}", flush=True)
 
     def _finish(self) -> None:
-        import torch.distributed as dist
-
         if self.log is not None:
             self.log.close()
             plot = plot_metrics(self.run.folder)
@@ -317,8 +322,6 @@ class Trainer:
             print(
                 f"next: python evaluation/perplexity.py --model {export} --data {self._validation_path()}", flush=True
             )
-        dist.barrier()
-        dist.destroy_process_group()
 
     def _validation_path(self) -> Path:
         return preflight.split_paths(self.settings)["val"]

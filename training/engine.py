@@ -92,6 +92,14 @@ def start_process_group(cuda: bool, local_rank: int, local_processes: int) -> No
     deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False)
 
 
+def end_process_group() -> None:
+    """Leave the other processes in order: a gloo thread that outlives the interpreter can abort the whole process."""
+    import torch.distributed as dist
+
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 def build_engine(settings: Settings, deepspeed_config: dict[str, Any], cuda: bool) -> Any:
     """The DeepSpeed engine around a fresh model and torch's fused AdamW."""
     import deepspeed
