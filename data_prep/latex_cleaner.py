@@ -24,13 +24,27 @@ import argparse
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/latex_cleaner.py`
     sys.path.insert(0, str(ROOT))
 
+from data_prep.branches import conditionals
+from data_prep.latex_commands import (
+    BIBLIOGRAPHY_RULES,
+    DEFINITIONS,
+    FIGURE_ENVIRONMENTS,
+    FRAMES,
+    LAYOUT,
+    PICTURE_ENVIRONMENTS,
+    PICTURE_RULES,
+    REFERENCE_NAMES,
+    Rule,
+)
+from data_prep.macros import ensuremath, expand
 from data_prep.tex_scan import (
     SIMPLE_GROUP,
     Edit,
@@ -50,13 +64,6 @@ from data_prep.tex_scan import (
 from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 Pass = Callable[[str], str]
-
-# A command's arguments (letters of `Groups.arguments`), which of them stays (None: none), what stands in its place.
-Rule = tuple[str, int | None, str]
-
-
-def _rules(table: dict[str, str], keep: int | None = None, replacement: str = "") -> dict[str, Rule]:
-    return {name: (spec, keep, replacement) for spec, names in table.items() for name in names.split()}
 
 
 def _edit(text: str, pattern: re.Pattern[str], rules: dict[str, Rule], whole: bool = False) -> str:
@@ -111,96 +118,6 @@ def unicode_text(text: str) -> str:
         return text
     text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text))
     return unicodedata.normalize("NFC", text.replace("\u2581", "_").replace("\xa0", " "))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# conditionals
-
-_PRIMITIVE_IFS = (
-    "if ifcat ifnum ifdim ifodd ifvmode ifhmode ifmmode ifinner ifvoid ifhbox ifvbox ifx ifeof iftrue iffalse ifcase "
-    "ifdefined ifcsname iffontchar ifincsname ifpdf ifxetex ifluatex ifPDFTeX ifXeTeX ifLuaTeX"
-).split()
-_KNOWN_IFS = {"iftrue": True, "iffalse": False, "ifpdf": True, "ifPDFTeX": True}
-_KNOWN_IFS |= dict.fromkeys(("ifxetex", "ifluatex", "ifXeTeX", "ifLuaTeX"), False)
-_NEWIF = re.compile(r"\\newif\s*\\if([a-zA-Z@]+)")
-_DECIDABLE = re.compile(
-    r"\\(?:newif|iftrue|iffalse|if\s*[01]|ifpdf|ifPDFTeX|if(?:xe|lua)tex|if(?:Xe|Lua)TeX)(?![a-zA-Z@])"
-)
-_TWO_DIGITS = re.compile(r"\s*([01])\s*(.?)")
-
-
-def conditionals(text: str) -> str:
-    """`\\iffalse ... \\fi` and its kin resolved: dead branches go, live ones stay without their `\\if` and `\\fi`.
-
-    Decided: \\iftrue, \\iffalse, `\\if0`, flags of \\newif as they are set (`\\longtrue`) up to that place, and which
-    engine runs (pdfTeX). Other conditionals stay as they are. What stands inside a definition is not executed there.
-    """
-    if not _DECIDABLE.search(text):
-        return text
-    names = set(_NEWIF.findall(text))
-    setters = {name + value: (name, value == "true") for name in names for value in ("true", "false")}
-    openers = set(_PRIMITIVE_IFS) | {"if" + name for name in names}
-    definitions = set(DEFINITIONS)
-    pattern = control_words(["else", "fi", "newif", *openers, *setters, *definitions])
-    flags: dict[str, bool] = {}
-    groups = Groups(text)
-    edits: list[Edit] = []
-    stack: list[bool | None] = []  # the value of each open conditional; None is undecided
-    dead_from, dead_depth = -1, 0  # where the dead branch begins, and how many conditionals were open there
-    position = 0
-    while match := pattern.search(text, position):
-        start, position = match.span()
-        if is_escaped(text, start):
-            continue
-        word = match[1]
-        after = _BLANKS.match(text, position).end()  # type: ignore[union-attr]
-        dead = dead_from >= 0
-        if word in openers:
-            value = None if dead else _value(word, text, position, flags)
-            stack.append(value)
-            if value is not None:
-                digit = _TWO_DIGITS.match(text, position) if word == "if" else None
-                after = digit.end(1) if digit else after
-                if value:
-                    edits.append((start, after, ""))
-                else:
-                    dead_from, dead_depth = start, len(stack)
-        elif word in ("else", "fi"):
-            if not stack:
-                continue
-            if dead and len(stack) == dead_depth:
-                edits.append((dead_from, after, ""))
-                dead_from = -1
-            elif not dead and stack[-1] is not None:
-                if word == "else":
-                    dead_from, dead_depth = start, len(stack)
-                else:
-                    edits.append((start, after, ""))
-            if word == "fi":
-                stack.pop()
-        elif dead:
-            continue
-        elif word == "newif":
-            flag = _NEWIF.match(text, start)
-            if flag:
-                flags[flag[1]] = False
-                edits.append((start, flag.end(), ""))
-                position = flag.end()
-        elif word in setters:
-            name, flags_value = setters[word]
-            flags[name] = flags_value
-            edits.append((start, after, ""))
-        else:
-            spans = groups.arguments(position, DEFINITIONS[word][0])
-            position = spans[-1][1] if spans else position
-    return apply_edits(text, edits)
-
-
-def _value(word: str, text: str, position: int, flags: dict[str, bool]) -> bool | None:
-    if word == "if":  # `\if0`: is the next token a 0 too?
-        digits = _TWO_DIGITS.match(text, position)
-        return digits[1] == digits[2] if digits else None
-    return flags.get(word[2:], _KNOWN_IFS.get(word))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -309,27 +226,6 @@ def _find_abstract(text: str, groups: Groups, body_at: int, limit: int) -> tuple
 # ---------------------------------------------------------------------------------------------------------------------
 # definitions
 
-DEFINITIONS: dict[str, Rule] = _rules(
-    {
-        "*coom": "newcommand renewcommand providecommand DeclareRobustCommand",
-        "cpg": "def edef gdef xdef",
-        "c=m": "let",
-        "*gogo": "newtheorem spnewtheorem",
-        "og": "declaretheorem usepackage RequirePackage documentclass documentstyle lstset",
-        "*googg": "newenvironment renewenvironment",
-        "*cg": "DeclareMathOperator",
-        "cgg": "NewDocumentCommand RenewDocumentCommand ProvideDocumentCommand DeclareDocumentCommand "
-        "NewExpandableDocumentCommand",
-        "gggg": "NewDocumentEnvironment RenewDocumentEnvironment",
-        "c": "newlength newsavebox newdimen newcount newskip newtoks newbox newwrite newread",
-        "go": "newcounter",
-        "gg": "setcounter addtocounter numberwithin newfloat counterwithin",
-        "cg": "setlength addtolength settowidth",
-        "ggg": "definecolor",
-        "g": "hypersetup usetikzlibrary theoremstyle hyphenation graphicspath captionsetup pgfplotsset tikzset "
-        "AtBeginDocument AtEndDocument",
-    }
-)
 _DEFINITION = control_words(DEFINITIONS)
 _LENGTHS = (
     "parindent parskip baselineskip hsize vsize hoffset voffset textwidth textheight topmargin oddsidemargin "
@@ -357,15 +253,8 @@ def definitions(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # bibliography
 
-_BIBLIOGRAPHY_RULES = _rules(
-    {
-        "": "printbibliography listrefs footnoterefs printbibheading",
-        "m": "bibliographystyle nocite bibliography addbibresource putbib bibliographystyleSM bibdata",
-        "mm": "bibselect",
-    }
-)
 _BIBLIOGRAPHY = re.compile(
-    r"\\(?:(?P<word>" + any_of(_BIBLIOGRAPHY_RULES) + r")(?![a-zA-Z@])"
+    r"\\(?:(?P<word>" + any_of(BIBLIOGRAPHY_RULES) + r")(?![a-zA-Z@])"
     r"|begin\s*\{(?P<env>"
     + any_of("thebibliography references biblist biblist* bibdiv bibsection refs".split())
     + r")\}"
@@ -394,7 +283,7 @@ def bibliography(text: str) -> str:
     def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
         start, end = match.span()
         if word := match["word"]:
-            spans = groups.arguments(end, _BIBLIOGRAPHY_RULES[word][0])
+            spans = groups.arguments(end, BIBLIOGRAPHY_RULES[word][0])
             end = spans[-1][1] if spans else end
         elif name := match["env"]:
             end = environment_end(text, name, end, unclosed)[1]
@@ -419,30 +308,10 @@ def bibliography(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # figures
 
-_PICTURE_RULES = _rules(
-    {
-        "*oog": "includegraphics",
-        "og": "includesvg includepdf includestandalone epsffile epsfbox",
-        "g": "epsfig psfig psdraft plotone asyinclude special tikzsetnextfilename tikzexternalize",
-        "gg": "plottwo",
-        "ogggg": "animategraphics",
-        "*gg": "psfrag",
-    }
-)
-_PICTURE_ENVIRONMENTS = (
-    "tikzpicture tikzpicture* pspicture pspicture* picture asy asypicture asydef overpic pgfpicture "
-    "circuitikz forest fmffile "
-    "fmfgraph fmfgraph* feynman feynmandiagram axis xpicture postscript mfpic psmatrix tangle"
-).split()
 _PICTURE = re.compile(
-    rf"\\(?:(?P<word>{any_of(_PICTURE_RULES)})(?![a-zA-Z@])|begin\s*\{{(?P<env>{any_of(_PICTURE_ENVIRONMENTS)})\}})"
+    rf"\\(?:(?P<word>{any_of(PICTURE_RULES)})(?![a-zA-Z@])|begin\s*\{{(?P<env>{any_of(PICTURE_ENVIRONMENTS)})\}})"
 )
-_FIGURE_ENVIRONMENTS = (
-    "figure figure* wrapfigure wrapfigure* SCfigure SCfigure* sidewaysfigure sidewaysfigure* "
-    "floatingfigure teaserfigure "
-    "marginfigure"
-).split()
-_FIGURE = re.compile(rf"\\begin\s*\{{(?P<env>{any_of(_FIGURE_ENVIRONMENTS)})\}}")
+_FIGURE = re.compile(rf"\\begin\s*\{{(?P<env>{any_of(FIGURE_ENVIRONMENTS)})\}}")
 _CAPTION = control_words(["caption", "captionof", "subcaption", "figcaption", "topcaption"])
 _DRAWN = "\ue002"  # stands where a drawing was
 
@@ -456,7 +325,7 @@ def figures(text: str) -> str:
         if name := match["env"]:
             end = environment_end(text, name, end, unclosed)[1]
         else:
-            spans = groups.arguments(end, _PICTURE_RULES[match["word"]][0])
+            spans = groups.arguments(end, PICTURE_RULES[match["word"]][0])
             end = spans[-1][1] if spans else -1
         if end < 0:
             return match.end()
@@ -495,15 +364,8 @@ def _captions(text: str, start: int, end: int, groups: Groups) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 # references
 
-_REFERENCE_NAMES = (
-    "ref Ref eqref Eqref autoref Autoref nameref pageref titleref cref Cref crefrange Crefrange cpageref "
-    "Cpageref labelcref "
-    "vref Vref vpageref fref Fref subref thref zcref fullref sref parencite parencites textcite textcites "
-    "autocite autocites "
-    "footcite footcites fullcite smartcite supercite onlinecite"
-).split()
 _REFERENCE = re.compile(
-    rf"\\((?:[cC]ite(?!style|alias|setup|index|field|option)[a-zA-Z]*|{any_of(_REFERENCE_NAMES)})(?![a-zA-Z@]))\*?"
+    rf"\\((?:[cC]ite(?!style|alias|setup|index|field|option)[a-zA-Z]*|{any_of(REFERENCE_NAMES)})(?![a-zA-Z@]))\*?"
 )
 
 
@@ -528,71 +390,8 @@ def references(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # layout
 
-LAYOUT: dict[str, Rule] = {
-    **_rules(
-        {
-            "": "noindent indent maketitle tableofcontents listoffigures listoftables bigskip medskip smallskip "
-            "centering "
-            "raggedright raggedleft flushbottom raggedbottom sloppy fussy onecolumn twocolumn frontmatter mainmatter "
-            "backmatter appendices nonumber notag tiny scriptsize footnotesize small normalsize "
-            "large Large LARGE huge Huge "
-            "makeatletter makeatother protect leavevmode allowbreak nobreak goodbreak unskip ignorespaces relax "
-            "hrule bigbreak medbreak smallbreak nobreakspace phantomsection singlespacing onehalfspacing doublespacing "
-            "balance normalfont selectfont printindex makeindex filbreak obeylines endtopmatter topmatter "
-            "narrowtext strut expandafter AmSTeX makeglossaries "
-            "boldmath unboldmath linenumbers nolinenumbers noaffiliation leanok mathlibok notready qedhere "
-            "nologo TagsOnRight TagsOnLeft NoBlackBoxes BlackBoxes nofiles endgraf begingroup endgroup bgroup egroup "
-            "endpaper",
-            "m": "label thispagestyle pagestyle pagenumbering enlargethispage hphantom vphantom refstepcounter "
-            "stepcounter index glossary "
-            "orcid inst corref fnref tnoteref authorrunning titlerunning "
-            "titlenote authornote shorttitle shortauthors ccsdesc markright "
-            "altaffilmark lean uses proves discussion glsadd "
-            "linespread bookmarksetup acmConference acmYear acmDOI acmISBN setcopyright acmPrice "
-            "copyrightyear acmJournal acmVolume acmNumber acmArticle acmMonth includeonly "
-            "mathversion selectlanguage fontfamily fontseries fontshape sisetup pagecolor "
-            "AddToShipoutPicture leadauthor "
-            "lhead rhead chead lfoot rfoot cfoot",
-            "*m": "vspace",
-            "oog": "thanks author date address email affiliation affil institute curraddr urladdr dedicatory "
-            "subjclass pacs PACS "
-            "ead altaffiliation homepage collaboration color",
-            "om": "correspondingauthor cortext fntext tnotetext IEEEauthorblockN",
-            "o": "pagebreak nopagebreak footnotemark linebreak nolinebreak allowdisplaybreaks displaybreak",
-            "mm": "altaffiltext markboth IEEEpubid AddToHook",
-            "ggg": "addcontentsline DeclareFontFamily",
-            "gg": "addtocontents fontsize",
-        }
-    ),
-    **_rules({"": "newpage clearpage cleardoublepage par vfill eject vfil supereject"}, replacement="\n\n"),
-    **_rules({"": "hfill hfil hss dotfill hrulefill", "*m": "hspace"}, replacement=" "),
-    # What they format stays.
-    **_rules({"ogg": "href"}, keep=2),
-    **_rules({"*ggg": "resizebox"}, keep=3),
-    **_rules({"og": "hyperref"}, keep=1),
-    **_rules({"ogg": "textcolor colorbox rotatebox", "gog": "scalebox"}, keep=2),
-    **_rules({"gg": "hyperlink hypertarget foreignlanguage"}, keep=1),
-    **_rules({"g": "centerline leftline rightline boxit textnormal"}, keep=0),
-    **_rules({"gg": "texorpdfstring"}, keep=0),
-}
 _LAYOUT = control_words(LAYOUT)
-# Environments whose content stays and whose frame goes, with their arguments.
-_FRAMES = {
-    name: spec
-    for spec, names in {
-        "": "center flushleft flushright document small footnotesize scriptsize normalsize large tiny "
-        "frontmatter mainmatter "
-        "landscape sloppypar singlespace doublespace onehalfspace doublespacing widetext titlepage "
-        "fullwidth raggedright "
-        "centering samepage linenumbers strip",
-        "m": "spacing multicols multicols* otherlanguage otherlanguage*",
-        "ooom": "minipage",
-        "mm": "adjustwidth CJK CJK*",
-        "o": "mdframed framed shaded tcolorbox",
-    }.items()
-    for name in names.split()
-}
-_FRAME = re.compile(rf"\\(begin|end)\s*\{{({any_of(_FRAMES)})\}}")
+_FRAME = re.compile(rf"\\(begin|end)\s*\{{({any_of(FRAMES)})\}}")
 _FLOAT_OPTION = re.compile(
     r"(\\begin\{(?:figure|table|algorithm|wraptable|sidewaystable|listing)\*?\})[ \t]*\[[^\]\n]{0,20}\]"
 )
@@ -612,7 +411,7 @@ def layout(text: str) -> str:
 
     def drop_frame(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
         end = match.end()
-        if match[1] == "begin" and (spec := _FRAMES[match[2]]):
+        if match[1] == "begin" and (spec := FRAMES[match[2]]):
             spans = groups.arguments(end, spec)
             end = spans[-1][1] if spans else end
         edits.append((match.start(), end, ""))
@@ -736,6 +535,8 @@ def blank_lines(text: str) -> str:
 # for; captions are found before layout unwraps what surrounds them.
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("conditionals", conditionals),
+    ("macros", expand),
+    ("ensuremath", ensuremath),
     ("document_end", document_end),
     ("front_matter", front_matter),
     ("definitions", definitions),
@@ -748,21 +549,29 @@ PASSES: tuple[tuple[str, Pass], ...] = (
 )
 
 
-def steps(text: str) -> Iterator[tuple[str, str]]:
-    """(name of a pass, text after it) for each pass, over a text whose comments are gone."""
+def steps(
+    text: str, styles: Mapping[str, str] | None = None, counters: Counter[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """(name of a pass, text after it) for each pass, over a text whose comments are gone; arguments as for `clean`."""
     text = unicode_text(text)
     yield "unicode_text", text
     text, hidden = hide_verbatim(text)
     for name, function in PASSES:
-        text = function(text)
+        text = expand(text, styles, counters) if function is expand else function(text)
         yield name, show_verbatim(text, hidden)
 
 
-def clean(text: str) -> str:
-    """The cleaned text of a paper in one piece, comments removed (`flatten` and `strip_comments` do that)."""
+def clean(text: str, styles: Mapping[str, str] | None = None, counters: Counter[str] | None = None) -> str:
+    """The cleaned text of a paper in one piece, comments removed (`flatten` and `strip_comments` do that).
+
+    Args:
+        text: the paper.
+        styles: its files by path; macros are read from the packages and the class among them.
+        counters: what `macros.expand` counts.
+    """
     text, hidden = hide_verbatim(unicode_text(text))
     for _, function in PASSES:
-        text = function(text)
+        text = expand(text, styles, counters) if function is expand else function(text)
     return show_verbatim(text, hidden)
 
 

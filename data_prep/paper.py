@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/paper.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.extraction import Rejected, archives_of, read_archive
+from data_prep.extraction import Archive, Rejected, archives_of, read_archive
 from data_prep.flatten import Flattened, flatten
 from data_prep.language import judge
 from data_prep.latex_cleaner import clean, steps
@@ -50,10 +51,10 @@ def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, se
     Returns:
         An outcome, whatever the input: an unexpected error is the reason `processing_error`, its traceback the detail.
     """
-    counters: dict[str, int] = {}
+    counters: Counter[str] = Counter()
     try:
-        flat = _flattened(data, name, settings, counters)
-        text = with_metadata(clean(flat.text), metadata)
+        archive, flat = _flattened(data, name, settings, counters)
+        text = with_metadata(clean(flat.text, archive.files, counters), metadata)
         _check_length(text, settings)
         _check_language(text, metadata, settings, counters)
     except Rejected as rejected:
@@ -68,7 +69,7 @@ def passes(data: bytes, name: str, metadata: Mapping[str, Any] | None, settings:
     """(name of a pass, the whole text after it), from the raw main file to the finished text. Raises Rejected."""
     archive = read_archive(data, name, settings)
     flat = flatten(archive.files, settings.max_file_bytes)
-    shown = [("extraction", archive.files[flat.main]), ("flatten", flat.text), *steps(flat.text)]
+    shown = [("extraction", archive.files[flat.main]), ("flatten", flat.text), *steps(flat.text, archive.files)]
     return [*shown, ("metadata", with_metadata(shown[-1][1], metadata))]
 
 
@@ -89,14 +90,14 @@ def with_metadata(text: str, metadata: Mapping[str, Any] | None) -> str:
     return "\n\n".join(filter(None, (head, abstract, rest)))
 
 
-def _flattened(data: bytes, name: str, settings: DataSettings, counters: dict[str, int]) -> Flattened:
+def _flattened(data: bytes, name: str, settings: DataSettings, counters: Counter[str]) -> tuple[Archive, Flattened]:
     archive = read_archive(data, name, settings)
     counters.update(archive.counters)
     counters[f"kind_{archive.kind}"] = 1
     flat = flatten(archive.files, settings.max_file_bytes)
     counters.update(flat.counters)
     counters["files_included"] = len(flat.included)
-    return flat
+    return archive, flat
 
 
 def _check_length(text: str, settings: DataSettings) -> None:

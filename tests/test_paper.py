@@ -52,7 +52,7 @@ def test_reasons():
 
 
 def test_unexpected_errors_are_outcomes(monkeypatch):
-    def broken(text: str) -> str:
+    def broken(*arguments) -> str:
         raise RuntimeError("boom")
 
     monkeypatch.setattr(paper, "clean", broken)

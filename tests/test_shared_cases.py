@@ -17,8 +17,6 @@ from settings import load_settings
 
 PATH = Path(__file__).parents[2] / "shared" / "cases" / "latex_cases.json"
 CASES: list[dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else []
-# These ask for the expansion of authors' macros, which is a stage of its own between flattening and cleaning.
-NEEDS_MACROS = {case["name"] for case in CASES if case["group"] == "macros"} | {"macros_in_sty"}
 SETTINGS = dataclasses.replace(load_settings().data, min_chars=50)
 
 pytestmark = pytest.mark.skipif(not CASES, reason="no ../shared/cases beside this checkout")
@@ -44,8 +42,4 @@ def failures(case: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['group']}-{case['name']}")
 def test_case(case):
-    if case["name"] in NEEDS_MACROS:
-        if found := failures(case):
-            pytest.xfail(f"authors' macros are not expanded yet: {found[0]}")
-        return
     assert failures(case) == []
