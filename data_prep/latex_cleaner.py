@@ -232,7 +232,8 @@ _LENGTHS = (
     "evensidemargin "
     "pageno tolerance hbadness vbadness hfuzz vfuzz overfullrule abovedisplayskip belowdisplayskip itemsep topsep "
     "leftmargin columnsep headheight headsep footskip footheight unitlength tabcolsep arraycolsep fboxsep mathsurround "
-    "widowpenalty clubpenalty displaywidowpenalty interlinepenalty jot lineskip normalbaselineskip"
+    "predisplaypenalty postdisplaypenalty hyphenpenalty exhyphenpenalty widowpenalty "
+    "clubpenalty displaywidowpenalty interlinepenalty jot lineskip normalbaselineskip"
 ).split()
 _STRETCH = r"(?:\s*plus\s*-?[\d.]+\s*\w+)?(?:\s*minus\s*-?[\d.]+\s*\w+)?"
 _ASSIGNMENT = re.compile(
@@ -518,10 +519,9 @@ _BLANK_LINES = re.compile(r"\n\n\n+")
 
 def blank_lines(text: str) -> str:
     """One blank between words, no blanks at the ends of lines, one blank line between paragraphs, one final newline."""
-    text = text.replace("\t", " ")
+    text = "\n".join([line.strip(" \t") for line in text.split("\n")]).replace("\t", " ")
     if "  " in text:
         text = _BLANK_RUN.sub(" ", text)
-    text = text.replace(" \n", "\n").replace("\n ", "\n")
     for empty in ("\n{}\n", "\n\\\\\n", "\n~\n"):
         if empty in text:
             text = text.replace(empty, "\n")

@@ -50,7 +50,7 @@ PICTURE_RULES = rules(
         "g": "epsfig psfig psdraft plotone asyinclude special tikzsetnextfilename tikzexternalize",
         "gg": "plottwo",
         "ogggg": "animategraphics",
-        "*gg": "psfrag",
+        "*gg": "psfrag import subimport",  # files that the flattener did not find are drawings by other programs
     }
 )
 PICTURE_ENVIRONMENTS = (

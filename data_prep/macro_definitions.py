@@ -83,6 +83,15 @@ def cut_body(body: str, arguments: int, doubled: bool = False) -> tuple[str | in
 _COLOURED = re.compile(r"\{\s*\\color\s*(?:\[[^\]]*\])?\s*\{[^{}]*\}\s*(#1\s*)\}")
 
 
+_BRACED = re.compile(
+    r"\{\s*(\\(?!(?:bf|it|rm|sf|sl|sc|tt|em|cal|[a-z]+(?:family|series|shape))\b)[a-zA-Z]+(?:\{[^{}]*\})?)\s*\}"
+)
+# Whether limits stand above or beside an operator is typography; its spelling is one.
+_OPERATOR = re.compile(
+    r"\{?\s*\\mathop\s*\{\s*(?:\{?\s*\\rm(?![a-zA-Z])|\\(?:mathrm|text|textrm|operatorname|mbox|hbox)\s*\{)"
+    r"\s*([a-zA-Z ]+?)\s*\}?\s*\}"
+    r"\s*(?:\\(?:no)?limits)?\s*\}?"
+)
 _SPACING = re.compile(
     r"(?:\s|\\[,;:!>/]|\\(?:vskip|hskip|kern|mkern|mskip)(?![a-zA-Z@])\s*-?[\d.]*\s*(?:\\[a-zA-Z]+|[a-z]{2})?"
     r"(?:\s*(?:plus|minus)\s*-?[\d.]+\s*[a-z]+)*|\\[vh]space\*?\s*\{[^{}]*\}"
@@ -95,8 +104,10 @@ def tidy_body(body: str) -> str:
     body = _EDGE_BLANKS.sub(lambda blanks: " " if "\n" not in blanks[0] else "", body)
     if "\\" in body and _SPACING.fullmatch(body):
         return "\n\n" if "\\par" in body or "page" in body else " "
-    coloured = _COLOURED.fullmatch(body)
-    return coloured[1] if coloured else body
+    if operator := _OPERATOR.fullmatch(body):
+        return f"\\operatorname{{{operator[1].strip()}}}"
+    simple = _COLOURED.fullmatch(body) or _BRACED.fullmatch(body)
+    return simple[1] if simple else body
 
 
 # A body that programs TeX or draws a symbol out of boxes says less than the macro's name: the name stays.
@@ -104,15 +115,31 @@ _HACKS = (
     "csname expandafter futurelet catcode mathpalette mathchoice ooalign rlap llap clap mathrlap mathllap mathclap "
     "halign valign setbox box copy unhbox unvbox hbox vbox vtop raise lower moveleft moveright special write read "
     "openin immediate char mathchar mathaccent delimiter radical advance multiply divide loop repeat tikz pgfmathparse "
-    "pgfkeys includegraphics afterassignment aftergroup usefont fontencoding the number romannumeral raisebox "
+    "pgfkeys afterassignment aftergroup usefont fontencoding the number romannumeral raisebox "
     "scalebox rotatebox resizebox reflectbox put picture rule vrule noalign omit span multispan lasy DeclareFontShape "
     "everypar everymath trivlist list settowidth settoheight newcount newdimen newsavebox savebox sbox usebox "
     "leavevmode hsize textwidth linewidth kern mkern @ifnextchar @ifstar @for @whilenum @tempcnta foreach "
     "addcontentsline addtocounter stepcounter refstepcounter setcounter @startsection @makefnmark newif "
     "ExplSyntaxOn protected@edef typeout PackageWarning message errmessage ifundefined @ifundefined input "
-    "tikzpicture scriptfont textfont fontdimen skew accent"
+    "joinrel tikzpicture scriptfont textfont fontdimen skew accent"
 ).split()
-_HACK = re.compile(rf"\\(?:{any_of(_HACKS)})(?![a-zA-Z@])|\\[a-zA-Z]*@|\\begin\s*\{{(?:tikzpicture|picture|list)\}}")
+_HACK = re.compile(
+    rf"\\(?:{any_of(_HACKS)})(?![a-zA-Z@])|\\[a-zA-Z]*@[a-zA-Z]|\\[a-z]+_[a-z_]+:[a-zA-Z]*|\\begin\s*\{{(?:tikzpicture|picture|list)\}}"
+)
+
+
+_FRAME = re.compile(
+    r"\\(?:rule\s*\{[^{}]*\}\s*\{[^{}]*\}|[vh]space\*?\s*\{[^{}]*\}|setlength\s*(?:\{[^{}]*\}|\\[a-zA-Z]+)\s*\{[^{}]*\}"
+    r"|(?:noindent|centering|hrule|hfill|vfill|smallskip|medskip|bigskip|itshape|upshape|slshape|normalfont|rmfamily"
+    r"|bfseries|small|footnotesize|scriptsize|large|begingroup|endgroup|leavevmode|ignorespaces|ignorespacesafterend"
+    r"|unskip|relax|sffamily|nobreak|raggedright|boldmath|singlespacing|em|it|sl|rm|ttfamily)(?![a-zA-Z@])"
+    r"|(?:vskip|hskip|kern|parskip|parindent|baselineskip)(?![a-zA-Z@])\s*=?\s*-?[\d.]*\s*(?:\\[a-zA-Z]+|[a-z]{2}))[ \t]*"
+)
+
+
+def without_frame(body: str) -> str:
+    """One half of an environment's definition without what only places, spaces or sets it."""
+    return _FRAME.sub("", body)
 
 
 def is_hack(body: str) -> bool:

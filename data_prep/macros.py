@@ -41,11 +41,13 @@ from data_prep.macro_definitions import (
     newcommand_parameters,
     theorem_name,
     tidy_body,
+    without_frame,
 )
 from data_prep.tex_scan import (
     Edit,
     Groups,
     apply_edits,
+    environment_end,
     hide_verbatim,
     inside,
     math_spans,
@@ -63,7 +65,7 @@ _NAME = re.compile(r"\s*\{?\s*\\([a-zA-Z@]+\*?|[0-9<>?+*])\s*\}?")
 _BLANKS = re.compile(r"[ \t]*")
 _LINE = re.compile(r"[ \t]*\n?[ \t]*(?!\n)")
 _DEFINES = re.compile(
-    r"\\(?:(?:re|provide|DeclareRobust|re?new)?[cC]ommand|newcommand|[egx]?def|let|Declare|(?:New|Renew|Provide)"
+    r"\\(?:(?:re|provide|DeclareRobust|re?new)?[cC]ommand|newcommand|[egx]?def|let|excludecomment|Declare|(?:New|Renew|Provide)"
     r"|newif|(?:re)?newenvironment|(?:sp)?newtheorem|declaretheorem|newrobustcmd|usepackage|RequirePackage)"
 )
 _PREFIXES = re.compile(r"(?:\\(?:long|global|protected|outer)\s*)+\Z")
@@ -112,6 +114,7 @@ class _Expander:
         self.scopes = _Scopes(text)
         self.restores: list[tuple[int, int, str, Handler | Macro | None]] = []
         self.loaded: set[str] = set()
+        self.unclosed: set[str] = set()  # environments without an end
         self.flags: dict[str, bool] = {}  # of \\newif
 
     def run(self) -> str:
@@ -135,6 +138,7 @@ class _Expander:
             ("newtheorem spnewtheorem newmdtheoremenv newtcbtheorem", self._theorem),
             ("declaretheorem", self._declared_theorem),
             ("newif", self._newif),
+            ("excludecomment", self._exclude),
             ("usepackage RequirePackage documentclass documentstyle LoadClass", self._load),
         ):
             definers |= dict.fromkeys(names.split(), handler)
@@ -451,10 +455,22 @@ class _Expander:
         return self._take_out(text, match.start(), spans[-1][1], edits)
 
     def _define_environment(self, name: str, parameters: tuple[Parameter, ...], begin: str, end: str) -> None:
-        if name in PROTECTED_ENVIRONMENTS or is_hack(begin) or is_hack(end):
+        if name in PROTECTED_ENVIRONMENTS:
+            return
+        begin, end = without_frame(begin), without_frame(end)
+        alias = _ALIAS.fullmatch(f"{_bare(begin)} {_bare(end)}")
+        if alias:
+            self._alias_environment(name, alias[1] or alias[2])
+            return
+        if is_hack(begin) or is_hack(end):
             return
         self.counters["macros_defined"] += 1
         self.environments[name] = (Macro(parameters, cut_body(tidy_body(begin), len(parameters))), tidy_body(end))
+        self._watch_environments()
+
+    def _alias_environment(self, name: str, meaning: str) -> None:
+        self.counters["macros_defined"] += 1
+        self.environments[name] = meaning
         self._watch_environments()
 
     def _watch_environments(self) -> None:
@@ -488,8 +504,7 @@ class _Expander:
     def _name_theorem(self, name: str, title: str) -> None:
         known = theorem_name(name, title)
         if known != name and name not in PROTECTED_ENVIRONMENTS:
-            self.environments[name] = known
-            self._watch_environments()
+            self._alias_environment(name, known)
 
     def _begin(self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int) -> int:
         mark = _ENVIRONMENT.match(text, match.end())
@@ -497,6 +512,9 @@ class _Expander:
         if not mark or meaning is None:
             return match.end()
         if isinstance(meaning, str):
+            _, end = environment_end(text, mark[1], mark.end(), self.unclosed) if meaning == "comment" else (-1, -1)
+            if end > 0:  # never typeset
+                return self._take_out(text, match.start(), end, edits)
             edits.append((match.start(), mark.end(), f"\\begin{{{meaning}}}"))
             return mark.end()
         macro, _ = meaning
@@ -535,6 +553,15 @@ class _Expander:
             replacement = ""
         edits.append((match.start(), mark.end(), _fitted(text, match.start(), mark.end(), replacement, edits)))
         return mark.end()
+
+    def _exclude(
+        self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int
+    ) -> int:
+        mark = _ENVIRONMENT.match(text, match.end())
+        if not mark:
+            return match.end()
+        self._alias_environment(mark[1].strip(), "comment")
+        return self._take_out(text, match.start(), mark.end(), edits)
 
     def _newif(self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int) -> int:
         flag = NEWIF.match(text, match.start())
@@ -596,6 +623,15 @@ class _Expander:
 
 _ENVIRONMENT = re.compile(r"[ \t]*\{([^{}\\]*)\}")
 _ENDS_IN_WORD = re.compile(r"\\([a-zA-Z@]+)[ \t]*\Z")
+# An environment that is another one under a new name: `\\quote` ... `\\endquote`, `\\begin{quote}` ... `\\end{quote}`.
+_ALIAS = re.compile(r"\\([a-zA-Z]+) \\end\1|\\begin\s*\{([a-zA-Z]+\*?)\} \\end\s*\{\2\}")
+_AROUND = re.compile(r"\A(?:\s|\\par(?![a-zA-Z]))+|(?:\s|\\par(?![a-zA-Z])|\[[a-zA-Z!]*\])+\Z")
+
+
+def _bare(half: str) -> str:
+    return _AROUND.sub("", half)
+
+
 _DEFINABLE = re.compile(r"[a-zA-Z@]+|[0-9<>?+*]")
 
 

@@ -299,30 +299,44 @@ def apply_edits(text: str, edits: list[Edit]) -> str:
     if not edits:
         return text
     edits.sort()
-    merged: list[list] = []
-    for start, end, replacement in edits:
-        if merged and start < merged[-1][1]:
-            continue
-        last = merged[-1] if merged else None
-        if last and not replacement and not last[2] and (start == last[1] or not text[last[1] : start].strip(" \t")):
-            last[1] = max(last[1], end)
-        else:
-            merged.append([start, end, replacement])
     parts: list[str] = []
-    position = 0
-    for start, end, replacement in merged:
-        if not replacement:
-            start, end = _widen(text, start, end)
-        if end <= position:
+    position = 0  # what of `text` is in `parts`
+    reach = 0  # where the last edit ends
+    deleted = -1  # where the deletion that reaches to `reach` begins; -1 if the last edit was none
+    for start, end, replacement in edits:
+        if start < reach:
             continue
-        start = max(start, position)
-        if not replacement and text[start - 1 : start].isalpha() and text[end : end + 1].isalpha():
-            # `\\foo\\noindent bar` must not become `\\foobar`
-            replacement = " " if _CONTROL_WORD_TAIL.search(text, max(0, start - 40), start) else ""
-        parts += (text[position:start], replacement)
-        position = end
+        if deleted >= 0:
+            if not replacement and (start == reach or not text[reach:start].strip(" \t")):
+                reach = max(reach, end)
+                continue
+            position = _delete(text, deleted, reach, position, parts)
+        if replacement:
+            if end > position:
+                parts += (text[position:start], replacement) if start > position else (replacement,)
+                position = end
+            deleted = -1
+        else:
+            deleted = start
+        reach = end
+    if deleted >= 0:
+        position = _delete(text, deleted, reach, position, parts)
     parts.append(text[position:])
     return "".join(parts)
+
+
+def _delete(text: str, start: int, end: int, position: int, parts: list[str]) -> int:
+    """Add what stands between `position` and a deletion, with the blank that must take its place; answer its end."""
+    start, end = _widen(text, start, end)
+    if end <= position:
+        return position
+    start = max(start, position)
+    parts.append(text[position:start])
+    # `\\foo\noindent bar` must not become `\\foobar`
+    if text[end : end + 1].isalpha() and text[start - 1 : start].isalpha():
+        if _CONTROL_WORD_TAIL.search(text, max(0, start - 40), start):
+            parts.append(" ")
+    return end
 
 
 _BLANKS = re.compile(r"[ \t]*")

@@ -119,7 +119,28 @@ CASES: dict[str, tuple[str, str]] = {
         "\\newtheorem*{defn*}{Definition}\\begin{defn*}x\\end{defn*}",
         "\\begin{definition*}x\\end{definition*}",
     ),
+    "environment_by_command": (
+        "\\newenvironment{q}{\\quote}{\\endquote}\\begin{q}x\\end{q}",
+        "\\begin{quote}x\\end{quote}",
+    ),
+    "environment_that_is_a_comment": ("\\newenvironment{s}{\\comment}{\\endcomment}a \\begin{s}x\\end{s} b", "a b"),
+    "excluded_environment": ("\\excludecomment{s}a \\begin{s}x\\end{s} b", "a b"),
+    "operator_by_hand": ("\\def\\Ker{\\mathop{\\rm Ker}\\nolimits}$\\Ker f$", "$\\operatorname{Ker}f$"),
+    "braces_around_a_symbol": ("\\newcommand{\\N}{{\\mathbb{N}}}$x^\\N\\N$", "$x^{\\mathbb{N}}\\mathbb{N}$"),
+    "braces_around_a_font_stay": ("\\newcommand{\\N}{{\\bf N}}$\\N$", "${\\bf N}$"),
+    "subscript_in_a_body": ("\\def\\t{\\Theta_a}$\\t$", "$\\Theta_a$"),
+    "picture_command_of_an_author": (
+        "\\newcommand{\\pic}[2]{\\includegraphics[#1]{f/#2}}\\pic{}{a}",
+        "\\includegraphics[]{f/a}",
+    ),
+    "environment_with_a_frame": (
+        "\\newenvironment{f}{\\begin{figure}[ht]\\noindent\\rule{1em}{1pt}\\par}{\\par\\rule{1em}{1pt}\\end{figure}}"
+        "\\begin{f}x\\end{f}",
+        "\\begin{figure}x\\end{figure}",
+    ),
     # what stays
+    "programmed_in_expl3_stays": ("\\newcommand\\a[1]{\\clist_map_inline:nn{#1}{}}\\a{x}", "\\a{x}"),
+    "symbol_out_of_pieces_stays": ("\\def\\VDash{\\mathrel{||}\\joinrel\\Relbar}$\\VDash$", "$\\VDash$"),
     "structure_stays": ("\\renewcommand{\\section}{\\large}\\section{A}", "\\section{A}"),
     "hack_stays": ("\\def\\indep{\\mathpalette\\x\\perp}$a\\indep b$", "$a\\indep b$"),
     "missing_argument_stays": ("\\def\\a#1{(#1)}{x\\a}", "{x\\a}"),
