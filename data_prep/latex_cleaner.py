@@ -66,35 +66,32 @@ from settings import UserError, add_config_arguments, run_command, settings_from
 Pass = Callable[[str], str]
 
 
-def _edit(text: str, pattern: re.Pattern[str], rules: dict[str, Rule], whole: bool = False) -> str:
-    """Apply `rules` to the commands that `pattern` finds; with `whole`, one that lacks its arguments stays as it is."""
-
-    def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
-        start, end = match.span()
-        spec, keep, replacement = rules[match[1]]
-        if not spec:  # a control word eats the blanks after it
-            edits.append((start, _BLANKS.match(text, end).end(), replacement))  # type: ignore[union-attr]
-            return end
-        if keep is None and (spec == "m" or spec == "g") and (simple := SIMPLE_GROUP.match(text, end)):
-            edits.append((start, simple.end(), replacement))
-            return simple.end()
-        spans = groups.arguments(end, spec)
-        if spans is None:
-            if not whole:
-                edits.append((start, end, ""))
-            return end
-        if keep is None:
-            edits.append((start, spans[-1][1], replacement))
-            return spans[-1][1]
-        kept_start, kept_end = spans[keep]
-        # `{\tt mathlib}` keeps its braces: without them the font would go on.
-        braces = int(text[kept_start] == "{" and not _FONT_SWITCH.match(text, kept_start + 1))
-        edits.append((start, kept_start + braces, ""))
-        if kept_end - braces < spans[-1][1]:
-            edits.append((kept_end - braces, spans[-1][1], ""))
-        return kept_start + braces
-
-    return edit_commands(text, pattern, handle)
+def _apply(rule: Rule, match: re.Match[str], groups: Groups, edits: list[Edit], whole: bool = False) -> int:
+    """Edit one command by its rule; with `whole`, one that lacks its arguments stays as it is."""
+    text = groups.text
+    start, end = match.span()
+    spec, keep, replacement = rule
+    if not spec:  # a control word eats the blanks after it
+        edits.append((start, _BLANKS.match(text, end).end(), replacement))  # type: ignore[union-attr]
+        return end
+    if keep is None and (spec == "m" or spec == "g") and (simple := SIMPLE_GROUP.match(text, end)):
+        edits.append((start, simple.end(), replacement))
+        return simple.end()
+    spans = groups.arguments(end, spec)
+    if spans is None:
+        if not whole:
+            edits.append((start, end, ""))
+        return end
+    if keep is None:
+        edits.append((start, spans[-1][1], replacement))
+        return spans[-1][1]
+    kept_start, kept_end = spans[keep]
+    # `{\tt mathlib}` keeps its braces: without them the font would go on.
+    braces = int(text[kept_start] == "{" and not _FONT_SWITCH.match(text, kept_start + 1))
+    edits.append((start, kept_start + braces, ""))
+    if kept_end - braces < spans[-1][1]:
+        edits.append((kept_end - braces, spans[-1][1], ""))
+    return kept_start + braces
 
 
 _BLANKS = re.compile(r"[ \t]*")
@@ -221,34 +218,6 @@ def _find_abstract(text: str, groups: Groups, body_at: int, limit: int) -> tuple
         elif body_at <= start < last_end and (ends := _END_ABSTRACT.search(text, match.end())):
             return start, ends.end(), text[match.end() : ends.start()].strip()
     return None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# definitions
-
-_DEFINITION = control_words(DEFINITIONS)
-_LENGTHS = (
-    "parindent parskip baselineskip hsize vsize hoffset voffset textwidth textheight topmargin oddsidemargin "
-    "evensidemargin "
-    "pageno tolerance hbadness vbadness hfuzz vfuzz overfullrule abovedisplayskip belowdisplayskip itemsep topsep "
-    "leftmargin columnsep headheight headsep footskip footheight unitlength tabcolsep arraycolsep fboxsep mathsurround "
-    "predisplaypenalty postdisplaypenalty hyphenpenalty exhyphenpenalty widowpenalty "
-    "clubpenalty displaywidowpenalty interlinepenalty jot lineskip normalbaselineskip"
-).split()
-_STRETCH = r"(?:\s*plus\s*-?[\d.]+\s*\w+)?(?:\s*minus\s*-?[\d.]+\s*\w+)?"
-_ASSIGNMENT = re.compile(
-    r"\\(?:font\s*\\[a-zA-Z@]+\s*=?\s*[\w-]+(?:[ \t]+(?:scaled|at)[ \t]*(?:\\?[\w.]+))?"
-    r"|catcode\s*`?\\?.\s*=?\s*\d+|magnification\s*=?\s*(?:\\magstep)?\w*"
-    r"|(?:global\s*\\)?" + any_of(_LENGTHS) + r"(?![a-zA-Z@])\s*=?\s*-?\s*"
-    r"(?:[\d.,]+\s*(?:true)?\s*(?:pt|em|ex|cm|mm|in|bp|sp|pc)?|[\d.]*\\[a-zA-Z]+)" + _STRETCH + r")[ \t]*"
-)
-
-
-def definitions(text: str) -> str:
-    """Definitions of macros, environments, counters and lengths out, each whole; one that is not balanced stays."""
-    text = _edit(text, _DEFINITION, DEFINITIONS, whole=True)
-    edits = [(m.start(), m.end(), "") for m in _ASSIGNMENT.finditer(text) if not is_escaped(text, m.start())]
-    return apply_edits(text, edits)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -391,40 +360,61 @@ def references(text: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # layout
 
-_LAYOUT = control_words(LAYOUT)
-_FRAME = re.compile(rf"\\(begin|end)\s*\{{({any_of(FRAMES)})\}}")
-_FLOAT_OPTION = re.compile(
-    r"(\\begin\{(?:figure|table|algorithm|wraptable|sidewaystable|listing)\*?\})[ \t]*\[[^\]\n]{0,20}\]"
+_LENGTHS = (
+    "parindent parskip baselineskip hsize vsize hoffset voffset textwidth textheight topmargin oddsidemargin "
+    "evensidemargin pageno tolerance hbadness vbadness hfuzz vfuzz overfullrule abovedisplayskip belowdisplayskip "
+    "itemsep topsep leftmargin columnsep headheight headsep footskip footheight unitlength tabcolsep arraycolsep "
+    "fboxsep mathsurround predisplaypenalty postdisplaypenalty hyphenpenalty exhyphenpenalty widowpenalty clubpenalty "
+    "displaywidowpenalty interlinepenalty jot lineskip normalbaselineskip"
+).split()
+_SKIPS = "vskip hskip kern mskip mkern vglue hglue penalty spaceskip".split()
+_DIMENSIONED = {*_LENGTHS, *_SKIPS, "font", "catcode", "magnification", "global"}
+_DIMENSION = re.compile(
+    r"\\(?:font\s*\\[a-zA-Z@]+\s*=?\s*[\w-]+(?:[ \t]+(?:scaled|at)[ \t]*(?:\\?[\w.]+))?"
+    r"|catcode\s*`?\\?.\s*=?\s*\d+|magnification\s*=?\s*(?:\\magstep)?\w*"
+    r"|(?:global\s*\\)?" + any_of([*_LENGTHS, *_SKIPS]) + r"(?![a-zA-Z@])\s*=?\s*-?\s*"
+    r"(?:[\d.,]+\s*(?:true\s*)?(?:pt|em|ex|cm|mm|in|bp|sp|pc|mu)?|[\d.]*[ \t]*\\[a-zA-Z]+)"
+    r"(?:\s*plus\s*-?[\d.]+\s*[a-z]+)?(?:\s*minus\s*-?[\d.]+\s*[a-z]+)?)[ \t]*"
 )
+_FLOATS = {
+    name + star for name in "figure table algorithm wraptable sidewaystable listing".split() for star in ("", "*")
+}
+_LAYOUT = re.compile(
+    rf"\\(?:(?P<word>{any_of([*LAYOUT, *DEFINITIONS, *_DIMENSIONED])})(?![a-zA-Z@])"
+    rf"|(?P<mark>begin|end)[ \t]*\{{(?P<env>{any_of([*FRAMES, *_FLOATS])})\}}|(?P<symbol>[@/-]))"
+)
+_FLOAT_OPTION = re.compile(r"[ \t]*\[[^\]\n]{0,20}\]")
 _ROW_SPACE = re.compile(r"\\\\(?:\*?[ \t]*\[[ \t]*-?[\d.]+[ \t]*(?:pt|ex|em|mm|cm|in|\\[a-z]+)[ \t]*\]|\*(?=[ \t]*\n))")
-_SKIP = re.compile(
-    r"\\(?:[vh]skip|kern|mskip|mkern|vglue|hglue|penalty|spaceskip)(?![a-zA-Z@])[ \t]*=?[ \t]*-?[ \t]*"
-    r"(?:[\d.,]*[ \t]*\\[a-zA-Z]+|[\d.,]+[ \t]*(?:true[ \t]*)?(?:pt|em|ex|cm|mm|in|bp|sp|pc|mu|truein|truecm)?)"
-    r"(?:[ \t]*plus[ \t]*-?[\d.]+[ \t]*[a-z]+)?(?:[ \t]*minus[ \t]*-?[\d.]+[ \t]*[a-z]+)?[ \t]*"
-)
 
 
 def layout(text: str) -> str:
     """Commands and environments that only place or measure things out; what they format stays.
 
-    Authors, addresses and thanks count as layout of the title page. `\\par` and page breaks become paragraphs.
+    Authors, addresses and thanks count as layout of the title page, and so do the definitions of lengths, counters and
+    styles that `macros` leaves. `\\par` and page breaks become paragraphs.
     """
 
-    def drop_frame(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
-        end = match.end()
-        if match[1] == "begin" and (spec := FRAMES[match[2]]):
+    def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        if word := match["word"]:
+            if word in _DIMENSIONED:
+                dimension = _DIMENSION.match(text, match.start())
+                if dimension:
+                    edits.append((match.start(), dimension.end(), ""))
+                return dimension.end() if dimension else match.end()
+            rule = LAYOUT.get(word)
+            return _apply(rule or DEFINITIONS[word], match, groups, edits, whole=rule is None)
+        start, end = match.span()
+        if (name := match["env"]) in _FLOATS:
+            if match["mark"] == "begin" and (option := _FLOAT_OPTION.match(text, end)):
+                edits.append((end, option.end(), ""))
+            return end
+        if name and match["mark"] == "begin" and (spec := FRAMES[name]):
             spans = groups.arguments(end, spec)
             end = spans[-1][1] if spans else end
-        edits.append((match.start(), end, ""))
+        edits.append((start, end, ""))
         return end
 
-    text = _edit(text, _LAYOUT, LAYOUT)
-    text = edit_commands(text, _FRAME, drop_frame)
-    if _SKIP.search(text):
-        text = apply_edits(
-            text, [(m.start(), m.end(), "") for m in _SKIP.finditer(text) if not is_escaped(text, m.start())]
-        )
-    return _ROW_SPACE.sub(r"\\\\", _FLOAT_OPTION.sub(r"\1", text))
+    return _ROW_SPACE.sub(r"\\\\", edit_commands(text, _LAYOUT, handle))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -539,7 +529,6 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("ensuremath", ensuremath),
     ("document_end", document_end),
     ("front_matter", front_matter),
-    ("definitions", definitions),
     ("bibliography", bibliography),
     ("figures", figures),
     ("references", references),

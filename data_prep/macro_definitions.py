@@ -133,7 +133,8 @@ _FRAME = re.compile(
     r"|(?:noindent|centering|hrule|hfill|vfill|smallskip|medskip|bigskip|itshape|upshape|slshape|normalfont|rmfamily"
     r"|bfseries|small|footnotesize|scriptsize|large|begingroup|endgroup|leavevmode|ignorespaces|ignorespacesafterend"
     r"|unskip|relax|sffamily|nobreak|raggedright|boldmath|singlespacing|em|it|sl|rm|ttfamily)(?![a-zA-Z@])"
-    r"|(?:vskip|hskip|kern|parskip|parindent|baselineskip)(?![a-zA-Z@])\s*=?\s*-?[\d.]*\s*(?:\\[a-zA-Z]+|[a-z]{2}))[ \t]*"
+    r"|(?:vskip|hskip|kern|parskip|parindent|baselineskip)(?![a-zA-Z@])\s*=?\s*-?[\d.]*\s*(?:\\[a-zA-Z]+|[a-z]{2})"
+    r")[ \t]*"
 )
 
 

@@ -60,7 +60,8 @@ _MAX_DEPTH = 40  # macros within macros
 _CALL_CHARS = 50_000  # what one call may produce, besides 20 times its own length
 _TOTAL_FACTOR = 8  # what all calls may produce, in lengths of the text
 
-_CONTROL = re.compile(r"\\([a-zA-Z@]+|[^a-zA-Z])")
+# What the loop looks up: a control word or symbol, or `begin{name}` as one.
+_CONTROL = re.compile(r"\\((?:begin|end)\{[a-zA-Z]+\*?\}|[a-zA-Z@]+|[^a-zA-Z])")
 _NAME = re.compile(r"\s*\{?\s*\\([a-zA-Z@]+\*?|[0-9<>?+*])\s*\}?")
 _BLANKS = re.compile(r"[ \t]*")
 _LINE = re.compile(r"[ \t]*\n?[ \t]*(?!\n)")
@@ -466,15 +467,17 @@ class _Expander:
             return
         self.counters["macros_defined"] += 1
         self.environments[name] = (Macro(parameters, cut_body(tidy_body(begin), len(parameters))), tidy_body(end))
-        self._watch_environments()
+        self._watch_environment(name)
 
     def _alias_environment(self, name: str, meaning: str) -> None:
         self.counters["macros_defined"] += 1
         self.environments[name] = meaning
-        self._watch_environments()
+        self._watch_environment(name)
 
-    def _watch_environments(self) -> None:
-        self.table["begin"], self.table["end"] = self._begin, self._end
+    def _watch_environment(self, name: str) -> None:
+        # Under the bare words too, for `\\begin {name}` and names of other characters than letters.
+        for word, handler in (("begin", self._begin), ("end", self._end)):
+            self.table[word] = self.table[f"{word}{{{name}}}"] = handler
 
     def _theorem(
         self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int
@@ -507,7 +510,7 @@ class _Expander:
             self._alias_environment(name, known)
 
     def _begin(self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int) -> int:
-        mark = _ENVIRONMENT.match(text, match.end())
+        mark = _ENVIRONMENT.match(text, match.start())
         meaning = self.environments.get(mark[1]) if mark else None
         if not mark or meaning is None:
             return match.end()
@@ -532,7 +535,7 @@ class _Expander:
         return end
 
     def _end(self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int) -> int:
-        mark = _ENVIRONMENT.match(text, match.end())
+        mark = _ENVIRONMENT.match(text, match.start())
         meaning = self.environments.get(mark[1]) if mark else None
         if not mark or meaning is None:
             return match.end()
@@ -557,7 +560,7 @@ class _Expander:
     def _exclude(
         self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int
     ) -> int:
-        mark = _ENVIRONMENT.match(text, match.end())
+        mark = _BRACED_NAME.match(text, match.end())
         if not mark:
             return match.end()
         self._alias_environment(mark[1].strip(), "comment")
@@ -621,7 +624,8 @@ class _Expander:
         return end
 
 
-_ENVIRONMENT = re.compile(r"[ \t]*\{([^{}\\]*)\}")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)[ \t]*\{([^{}\\]*)\}")
+_BRACED_NAME = re.compile(r"[ \t]*\{([^{}\\]*)\}")
 _ENDS_IN_WORD = re.compile(r"\\([a-zA-Z@]+)[ \t]*\Z")
 # An environment that is another one under a new name: `\\quote` ... `\\endquote`, `\\begin{quote}` ... `\\end{quote}`.
 _ALIAS = re.compile(r"\\([a-zA-Z]+) \\end\1|\\begin\s*\{([a-zA-Z]+\*?)\} \\end\s*\{\2\}")
@@ -699,17 +703,23 @@ def _fitted(text: str, start: int, end: int, replacement: str, edits: list[Edit]
     """`replacement` as it must be written between what stands before `start` and from `end` on."""
     if not replacement:
         return ""
-    before, at = "", start
-    for first, last_end, previous in reversed(edits[-20:]):  # right behind other replacements
-        if last_end != at or len(before) > 40:
-            break
-        before, at = previous + before, first
-    before = text[max(0, at - 80) : at] + before
-    last = before[-1:]
+    last = text[start - 1] if start else ""
+    if edits and edits[-1][1] == start:  # right behind other replacements
+        before, at = "", start
+        for first, last_end, previous in reversed(edits[-20:]):
+            if last_end != at or len(before) > 40:
+                break
+            before, at = previous + before, first
+        before = text[max(0, at - 80) : at] + before
+        last = before[-1:]
+    elif last in "}^_ " or last.isalnum():
+        before = text[max(0, start - 80) : start]
+    else:
+        before = ""
     if last in ("^", "_"):
         braced = not _ONE_TOKEN.match(replacement)
     else:
-        braced = (last.isalnum() or last in "} ") and not _ONE_TOKEN.match(replacement) and bool(_NAKED.search(before))
+        braced = "\\" in before and not _ONE_TOKEN.match(replacement) and bool(_NAKED.search(before))
     if braced:
         whole = replacement.startswith("{") and Groups(replacement).end(0) == len(replacement)
         return replacement if whole else f"{{{replacement}}}"
