@@ -97,6 +97,14 @@ class DataSettings:
     max_archive_bytes: int = knob(1)
     max_file_bytes: int = knob(1)
     max_members: int = knob(1)
+    # Processor time that one paper may take, in seconds; an ordinary one takes a hundredth of a second.
+    max_seconds_per_paper: float = knob(0.1)
+    # What the cleaner does with \author, with tables (dropped ones leave their captions), with citations and
+    # cross-references (a placeholder is the command without its key), with accents written as commands (\'e).
+    authors: Literal["drop", "keep"]
+    tables: Literal["keep", "drop"]
+    references: Literal["placeholder", "keep", "drop"]
+    accents: Literal["unicode", "keep"]
     # Share of near-duplicate clusters that goes to val.jsonl, chosen by hash of the cluster and `split_seed`.
     val_fraction: float = knob(0, 0.5)
     split_seed: int = knob(0)

@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in args.files:
         if not path.is_file():
             raise UserError(f"{path}: no such file; give the path of a TeX file")
-        text = clean(strip_comments(read_text_file(path, settings.data)))
+        text = clean(strip_comments(read_text_file(path, settings.data)), settings.data)
         verdict = judge(text)
         print(f"{path}: {verdict.code or 'unknown'} ({verdict.rule}, {verdict.letters} letters of prose)")
         if args.sample:

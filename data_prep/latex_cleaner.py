@@ -26,7 +26,9 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/latex_cleaner.py`
@@ -61,9 +63,9 @@ from data_prep.tex_scan import (
     show_verbatim,
     strip_comments,
 )
-from settings import UserError, add_config_arguments, run_command, settings_from_args
+from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
-Pass = Callable[[str], str]
+Pass = Callable[..., str]
 
 
 def _apply(rule: Rule, match: re.Match[str], groups: Groups, edits: list[Edit], whole: bool = False) -> int:
@@ -137,6 +139,7 @@ def document_end(text: str) -> str:
 
 
 _TITLE = control_words(["title", "Title", "titre"])
+_AUTHOR = control_words(["author"])
 _END_TITLE = re.compile(r"\\endtitle(?![a-zA-Z@])")
 _END_ABSTRACT = re.compile(r"\\endabstract(?![a-zA-Z@])")
 _ABSTRACT = re.compile(
@@ -154,8 +157,8 @@ _BODY_BEGINS = re.compile(r"\\(?:section|chapter|part|newsec|beginsection)(?![a-
 _TITLE_BREAK = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
 
 
-def front_matter(text: str) -> str:
-    """Preamble and class out; title and abstract, wherever they stood, come first.
+def front_matter(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
+    """Preamble and class out; title, authors where they are kept, and abstract, wherever they stood, come first.
 
     Without `\\begin{document}` (plain TeX, fragments) everything is body. An abstract counts before the first section
     alone: a thesis or a collection has others.
@@ -172,6 +175,12 @@ def front_matter(text: str) -> str:
         if content:
             heads.append(f"\\title{{{content}}}")
         edits.append((start, end, ""))
+    if authors == "keep":
+        for match in _AUTHOR.finditer(text, 0, front_end):
+            spans = None if is_escaped(text, match.start()) else groups.arguments(match.end(), "og")
+            if spans:
+                heads.append(text[match.start() : spans[-1][1]])
+                edits.append((match.start(), spans[-1][1], ""))
     if abstract := _find_abstract(text, groups, body_at, front_end):
         start, end, content = abstract
         if content:
@@ -319,6 +328,35 @@ def figures(text: str) -> str:
     return apply_edits(marked, [(m.start(), m.end(), "") for m in re.finditer(_DRAWN, marked)])
 
 
+_TABLE = re.compile(
+    r"\\begin\s*\{(?P<env>"
+    + any_of(
+        "table table* sidewaystable sidewaystable* wraptable longtable longtable* deluxetable deluxetable* "
+        "supertabular "
+        "tabular tabular* tabularx tabulary longtabu tabu tblr".split()
+    )
+    + r")\}"
+)
+
+
+def tables(text: str, tables: Literal["keep", "drop"] = "keep") -> str:
+    """Where the knob says so, tables out; their captions stay."""
+    if tables == "keep":
+        return text
+    unclosed: set[str] = set()
+
+    def keep_captions(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+        name = match["env"]
+        inner_end, end = environment_end(text, name, match.end(), unclosed)
+        if inner_end < 0:
+            return match.end()
+        captions = "\n".join(_captions(text, match.end(), inner_end, groups))
+        edits.append((match.start(), end, f"\\begin{{{name}}}\n{captions}\n\\end{{{name}}}" if captions else ""))
+        return end
+
+    return edit_commands(text, _TABLE, keep_captions)
+
+
 def _captions(text: str, start: int, end: int, groups: Groups) -> Iterator[str]:
     position = start
     while match := _CAPTION.search(text, position, end):
@@ -339,22 +377,34 @@ _REFERENCE = re.compile(
 )
 
 
-def references(text: str) -> str:
-    """Citations and cross-references keep their command and lose keys, notes and stars (see the top of this module)."""
+def references(text: str, references: Literal["placeholder", "keep", "drop"] = "placeholder") -> str:
+    """Citations and cross-references keep their command and lose keys, notes and stars (see the top of this module).
+
+    Dropped ones go whole, with the `~` that ties them to the word before.
+    """
+    if references == "keep":
+        return text
+    dropped = references == "drop"
 
     def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
         name = match[1]
         if simple := SIMPLE_GROUP.match(text, match.end()):
             if not name.endswith("range"):
-                edits.append((match.start(), simple.end(), f"\\{name}{{}}"))
+                edits.append(_reference(text, match.start(), simple.end(), name, dropped))
                 return simple.end()
         spans = groups.arguments(match.end(), "gg" if name.endswith("range") else "ooog")
         if spans is None:
             return match.end()
-        edits.append((match.start(), spans[-1][1], f"\\{name}{{}}"))
+        edits.append(_reference(text, match.start(), spans[-1][1], name, dropped))
         return spans[-1][1]
 
     return edit_commands(text, _REFERENCE, handle)
+
+
+def _reference(text: str, start: int, end: int, name: str, dropped: bool) -> Edit:
+    if not dropped:
+        return start, end, f"\\{name}{{}}"
+    return (start - 1 if text[start - 1 : start] == "~" else start), end, ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -387,7 +437,7 @@ _FLOAT_OPTION = re.compile(r"[ \t]*\[[^\]\n]{0,20}\]")
 _ROW_SPACE = re.compile(r"\\\\(?:\*?[ \t]*\[[ \t]*-?[\d.]+[ \t]*(?:pt|ex|em|mm|cm|in|\\[a-z]+)[ \t]*\]|\*(?=[ \t]*\n))")
 
 
-def layout(text: str) -> str:
+def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
     """Commands and environments that only place or measure things out; what they format stays.
 
     Authors, addresses and thanks count as layout of the title page, and so do the definitions of lengths, counters and
@@ -401,6 +451,8 @@ def layout(text: str) -> str:
                 if dimension:
                     edits.append((match.start(), dimension.end(), ""))
                 return dimension.end() if dimension else match.end()
+            if word == "author" and authors == "keep":
+                return match.end()
             rule = LAYOUT.get(word)
             return _apply(rule or DEFINITIONS[word], match, groups, edits, whole=rule is None)
         start, end = match.span()
@@ -446,8 +498,10 @@ _CONTROL_WORD_TAIL = re.compile(r"\\[a-zA-Z@]+\*?(?:\{[^{}]*\}|\[[^\]]*\])?\Z")
 _TABBING = re.compile(r"\\begin\{tabbing\}.*?\\end\{tabbing\}", re.DOTALL)
 
 
-def accents(text: str) -> str:
+def accents(text: str, accents: Literal["unicode", "keep"] = "unicode") -> str:
     """Accented and special letters as Unicode, outside mathematics and `tabbing` (where `\\=` sets a stop)."""
+    if accents == "keep":
+        return text
     found = [match for match in _ACCENT.finditer(text) if not is_escaped(text, match.start())]
     if not found:
         return text
@@ -531,6 +585,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("front_matter", front_matter),
     ("bibliography", bibliography),
     ("figures", figures),
+    ("tables", tables),
     ("references", references),
     ("layout", layout),
     ("accents", accents),
@@ -538,29 +593,56 @@ PASSES: tuple[tuple[str, Pass], ...] = (
 )
 
 
+def passes(
+    settings: DataSettings | None = None,
+    styles: Mapping[str, str] | None = None,
+    counters: Counter[str] | None = None,
+) -> list[tuple[str, Pass]]:
+    """The passes as `settings` want them (None: as a fresh config.json has them); other arguments as for `clean`."""
+    given: dict[str, dict[str, Any]] = {"macros": {"styles": styles, "counters": counters}}
+    if settings is not None:
+        given |= {
+            "front_matter": {"authors": settings.authors},
+            "tables": {"tables": settings.tables},
+            "references": {"references": settings.references},
+            "layout": {"authors": settings.authors},
+            "accents": {"accents": settings.accents},
+        }
+    return [(name, partial(function, **given[name]) if name in given else function) for name, function in PASSES]
+
+
 def steps(
-    text: str, styles: Mapping[str, str] | None = None, counters: Counter[str] | None = None
+    text: str,
+    settings: DataSettings | None = None,
+    styles: Mapping[str, str] | None = None,
+    counters: Counter[str] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """(name of a pass, text after it) for each pass, over a text whose comments are gone; arguments as for `clean`."""
     text = unicode_text(text)
     yield "unicode_text", text
     text, hidden = hide_verbatim(text)
-    for name, function in PASSES:
-        text = expand(text, styles, counters) if function is expand else function(text)
+    for name, function in passes(settings, styles, counters):
+        text = function(text)
         yield name, show_verbatim(text, hidden)
 
 
-def clean(text: str, styles: Mapping[str, str] | None = None, counters: Counter[str] | None = None) -> str:
+def clean(
+    text: str,
+    settings: DataSettings | None = None,
+    styles: Mapping[str, str] | None = None,
+    counters: Counter[str] | None = None,
+) -> str:
     """The cleaned text of a paper in one piece, comments removed (`flatten` and `strip_comments` do that).
 
     Args:
         text: the paper.
-        styles: its files by path; macros are read from the packages and the class among them.
+        settings: what stays of authors, tables, references and accents; None is the default of each.
+        styles: the paper's files by path; macros are read from the packages and the class among them.
         counters: what `macros.expand` counts.
     """
     text, hidden = hide_verbatim(unicode_text(text))
-    for _, function in PASSES:
-        text = expand(text, styles, counters) if function is expand else function(text)
+    for _, function in passes(settings, styles, counters):
+        text = function(text)
     return show_verbatim(text, hidden)
 
 
@@ -590,9 +672,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = strip_comments(read_text_file(args.file, settings.data))
     if args.after:
         if args.after != "comments":
-            text = next(after for name, after in steps(text) if name == args.after)
+            text = next(after for name, after in steps(text, settings.data) if name == args.after)
     else:
-        text = clean(text)
+        text = clean(text, settings.data)
     sys.stdout.write(text)
     return 0
 

@@ -22,10 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/paper.py`
     sys.path.insert(0, str(ROOT))
 
+from data_prep.balance import imbalances
 from data_prep.extraction import Archive, Rejected, archives_of, read_archive
 from data_prep.flatten import Flattened, flatten
 from data_prep.language import judge
 from data_prep.latex_cleaner import clean, steps
+from data_prep.time_limit import TimeLimit, time_limit
 from settings import DataSettings, add_config_arguments, run_command, settings_from_args
 
 
@@ -53,12 +55,18 @@ def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, se
     """
     counters: Counter[str] = Counter()
     try:
-        archive, flat = _flattened(data, name, settings, counters)
-        text = with_metadata(clean(flat.text, archive.files, counters), metadata)
-        _check_length(text, settings)
-        _check_language(text, metadata, settings, counters)
+        with time_limit(settings.max_seconds_per_paper):
+            archive, flat = _flattened(data, name, settings, counters)
+            text = with_metadata(clean(flat.text, settings, archive.files, counters), metadata)
+            _check_length(text, settings)
+            _check_language(text, metadata, settings, counters)
+        if (unbalanced := imbalances(text)) and not imbalances(flat.text):
+            counters.update(f"unbalanced_{what}" for what in unbalanced)
     except Rejected as rejected:
         return Outcome(None, rejected.reason, rejected.detail, counters)
+    except TimeLimit:
+        limit = f"more than data.max_seconds_per_paper {settings.max_seconds_per_paper:g} of processor time"
+        return Outcome(None, "time_limit", limit, counters)
     except Exception:
         # One paper in a million must not end a run of days; the reason is counted and the traceback kept as a sample.
         return Outcome(None, "processing_error", traceback.format_exc(), counters)
@@ -69,7 +77,11 @@ def passes(data: bytes, name: str, metadata: Mapping[str, Any] | None, settings:
     """(name of a pass, the whole text after it), from the raw main file to the finished text. Raises Rejected."""
     archive = read_archive(data, name, settings)
     flat = flatten(archive.files, settings.max_file_bytes)
-    shown = [("extraction", archive.files[flat.main]), ("flatten", flat.text), *steps(flat.text, archive.files)]
+    shown = [
+        ("extraction", archive.files[flat.main]),
+        ("flatten", flat.text),
+        *steps(flat.text, settings, archive.files),
+    ]
     return [*shown, ("metadata", with_metadata(shown[-1][1], metadata))]
 
 

@@ -30,6 +30,7 @@ REASONS: dict[str, str] = {
     "no_tex": "readable members, none of them TeX",
     # text
     "no_main_file": "TeX files, none of which is a document",
+    "time_limit": "cleaning takes more processor time than data.max_seconds_per_paper",
     "processing_error": "an unexpected error in cleaning; the sample holds the traceback",
     "too_short": "cleaned text shorter than data.min_chars",
     "too_long": "cleaned text longer than data.max_chars",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from data_prep import latex_cleaner
 from data_prep.latex_cleaner import PASSES, clean, steps
 from data_prep.tex_scan import strip_comments
+from settings import load_settings
 
 CASES: dict[str, dict[str, tuple[str, str]]] = {
     "unicode_text": {
@@ -98,6 +101,7 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
             "\\begin{figure*}\n\\caption{A}\n\\caption{B}\n\\end{figure*}",
         ),
     },
+    "tables": {"kept_by_default": ("\\begin{tabular}{l}a\\end{tabular}", "\\begin{tabular}{l}a\\end{tabular}")},
     "references": {
         "cite": ("by \\cite{a,b}.", "by \\cite{}."),
         "notes": ("by \\citep[see][p.~3]{a}, x", "by \\citep{}, x"),
@@ -173,6 +177,39 @@ FUNCTIONS = {"unicode_text": latex_cleaner.unicode_text, **dict(PASSES)}
 )
 def test_pass(name, source, expected):
     assert FUNCTIONS[name](source) == expected
+
+
+KNOBS = {
+    "tables_dropped": (
+        {"tables": "drop"},
+        "a \\begin{table}\\caption{C}\\begin{tabular}{l}x\\end{tabular}\\end{table} b",
+        "a \\begin{table}\n\\caption{C}\n\\end{table} b\n",
+    ),
+    "bare_tabular_dropped": ({"tables": "drop"}, "a \\begin{tabular}{l}x\\end{tabular} b", "a b\n"),
+    "references_kept": (
+        {"references": "keep"},
+        "see \\cite[p.~3]{a} and~\\ref{b}",
+        "see \\cite[p.~3]{a} and~\\ref{b}\n",
+    ),
+    "references_dropped": ({"references": "drop"}, "see \\cite[p.~3]{a} and~\\ref{b}.", "see and.\n"),
+    "accents_kept": ({"accents": "keep"}, "Erd\\H{o}s, caf\\'e", "Erd\\H{o}s, caf\\'e\n"),
+    "authors_kept": (
+        {"authors": "keep"},
+        "\\documentclass{a}\\author[x]{A B\\thanks{me}}\\title{T}\\begin{document}\\maketitle x",
+        "\\title{T}\n\n\\author[x]{A B}\n\nx\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "source", "expected"), [pytest.param(*case, id=name) for name, case in KNOBS.items()]
+)
+def test_knob(changes, source, expected):
+    assert clean(source, dataclasses.replace(load_settings().data, **changes)) == expected
+
+
+def test_no_settings_means_the_defaults_of_config_json():
+    assert clean(strip_comments(PAPER), load_settings().data) == clean(strip_comments(PAPER))
 
 
 def test_every_pass_has_cases():
