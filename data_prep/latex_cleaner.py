@@ -36,14 +36,17 @@ if not __package__:  # run as `python data_prep/latex_cleaner.py`
 
 from data_prep.branches import conditionals
 from data_prep.latex_commands import (
+    APPARATUS,
     BIBLIOGRAPHY_RULES,
     DEFINITIONS,
     FIGURE_ENVIRONMENTS,
     FRAMES,
+    INITIALS,
     LAYOUT,
     PICTURE_ENVIRONMENTS,
     PICTURE_RULES,
     REFERENCE_NAMES,
+    RENAMED,
     Rule,
 )
 from data_prep.macros import ensuremath, expand
@@ -213,6 +216,7 @@ def _find_title(text: str, groups: Groups, limit: int) -> tuple[int, int, str] |
 def _find_abstract(text: str, groups: Groups, body_at: int, limit: int) -> tuple[int, int, str] | None:
     unclosed: set[str] = set()
     last_end = text.rfind("\\endabstract")
+    topmatter = "\\topmatter" in text  # AMS-TeX, where the body begins behind it
     for match in _ABSTRACT.finditer(text, 0, limit):
         start = match.start()
         if is_escaped(text, start):
@@ -224,7 +228,7 @@ def _find_abstract(text: str, groups: Groups, body_at: int, limit: int) -> tuple
         elif spans := groups.arguments(match.end(), "g"):
             inner_start, end = spans[0]
             return start, end, text[inner_start + 1 : end - 1].strip()
-        elif body_at <= start < last_end and (ends := _END_ABSTRACT.search(text, match.end())):
+        elif (body_at <= start or topmatter) and start < last_end and (ends := _END_ABSTRACT.search(text, match.end())):
             return start, ends.end(), text[match.end() : ends.start()].strip()
     return None
 
@@ -275,6 +279,8 @@ def bibliography(text: str) -> str:
             following = _ITEM_END.search(text, end)
             end = following.start() if following else len(text)
         if match["word"] not in ("nocite", "bibliographystyle"):
+            while edits and not text[edits[-1][1] : start].strip():  # `\\bibliographystyle` before `\\bibliography`
+                start = edits.pop()[0]
             heading = _REFERENCES_HEADING.search(text, max(0, start - 120), start)
             if heading and not (edits and edits[-1][1] > heading.start()):
                 start = heading.start()
@@ -291,7 +297,7 @@ _PICTURE = re.compile(
     rf"\\(?:(?P<word>{any_of(PICTURE_RULES)})(?![a-zA-Z@])|begin\s*\{{(?P<env>{any_of(PICTURE_ENVIRONMENTS)})\}})"
 )
 _FIGURE = re.compile(rf"\\begin\s*\{{(?P<env>{any_of(FIGURE_ENVIRONMENTS)})\}}")
-_CAPTION = control_words(["caption", "captionof", "subcaption", "figcaption", "topcaption"])
+_CAPTION = control_words(["caption", "captionof", "subcaption", "figcaption", "topcaption", "subfloat", "subfigure"])
 _DRAWN = "\ue002"  # stands where a drawing was
 
 
@@ -360,6 +366,12 @@ def tables(text: str, tables: Literal["keep", "drop"] = "keep") -> str:
 def _captions(text: str, start: int, end: int, groups: Groups) -> Iterator[str]:
     position = start
     while match := _CAPTION.search(text, position, end):
+        if match[1] in ("subfloat", "subfigure"):  # its caption is the option
+            spans = groups.arguments(match.end(), "o")
+            position = match.end()
+            if spans and spans[0][0] < spans[0][1]:
+                yield f"\\subcaption{{{text[spans[0][0] + 1 : spans[0][1] - 1]}}}"
+            continue
         spans = groups.arguments(match.end(), "gog" if match[1] == "captionof" else "*og")
         position = match.end()
         if spans and spans[-1][1] <= end and not is_escaped(text, match.start()):
@@ -430,8 +442,8 @@ _FLOATS = {
     name + star for name in "figure table algorithm wraptable sidewaystable listing".split() for star in ("", "*")
 }
 _LAYOUT = re.compile(
-    rf"\\(?:(?P<word>{any_of([*LAYOUT, *DEFINITIONS, *_DIMENSIONED])})(?![a-zA-Z@])"
-    rf"|(?P<mark>begin|end)[ \t]*\{{(?P<env>{any_of([*FRAMES, *_FLOATS])})\}}|(?P<symbol>[@/-]))"
+    rf"\\(?:(?P<word>{any_of([*LAYOUT, *DEFINITIONS, *_DIMENSIONED, *INITIALS])})(?![a-zA-Z@])"
+    rf"|(?P<mark>begin|end)[ \t]*\{{(?P<env>{any_of([*FRAMES, *_FLOATS, *RENAMED, *APPARATUS])})\}}|(?P<symbol>[@/-]))"
 )
 _FLOAT_OPTION = re.compile(r"[ \t]*\[[^\]\n]{0,20}\]")
 _ROW_SPACE = re.compile(r"\\\\(?:\*?[ \t]*\[[ \t]*-?[\d.]+[ \t]*(?:pt|ex|em|mm|cm|in|\\[a-z]+)[ \t]*\]|\*(?=[ \t]*\n))")
@@ -443,6 +455,7 @@ def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
     Authors, addresses and thanks count as layout of the title page, and so do the definitions of lengths, counters and
     styles that `macros` leaves. `\\par` and page breaks become paragraphs.
     """
+    unclosed: set[str] = set()
 
     def handle(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
         if word := match["word"]:
@@ -453,6 +466,8 @@ def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
                 return dimension.end() if dimension else match.end()
             if word == "author" and authors == "keep":
                 return match.end()
+            if word in INITIALS:
+                return _initial(match, groups, edits)
             rule = LAYOUT.get(word)
             return _apply(rule or DEFINITIONS[word], match, groups, edits, whole=rule is None)
         start, end = match.span()
@@ -460,6 +475,13 @@ def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
             if match["mark"] == "begin" and (option := _FLOAT_OPTION.match(text, end)):
                 edits.append((end, option.end(), ""))
             return end
+        if name in RENAMED:
+            edits.append((start, end, f"\\{match['mark']}{{{RENAMED[name]}}}"))
+            return end
+        if name in APPARATUS:
+            end = environment_end(text, name, end, unclosed)[1] if match["mark"] == "begin" else -1
+            edits.append((start, max(end, match.end()), ""))
+            return max(end, match.end())
         if name and match["mark"] == "begin" and (spec := FRAMES[name]):
             spans = groups.arguments(end, spec)
             end = spans[-1][1] if spans else end
@@ -467,6 +489,17 @@ def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
         return end
 
     return _ROW_SPACE.sub(r"\\\\", edit_commands(text, _LAYOUT, handle))
+
+
+def _initial(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:
+    """`\\IEEEPARstart{T}{his}` as `This`."""
+    spans = groups.arguments(match.end(), "ogg")
+    if spans is None:
+        return match.end()
+    (_, _), (first, first_end), (second, second_end) = spans
+    text = groups.text
+    edits.append((match.start(), second_end, text[first + 1 : first_end - 1] + text[second + 1 : second_end - 1]))
+    return second_end
 
 
 # ---------------------------------------------------------------------------------------------------------------------

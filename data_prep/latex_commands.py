@@ -73,7 +73,7 @@ REFERENCE_NAMES = (
 LAYOUT: dict[str, Rule] = {
     **rules(
         {
-            "": "noindent indent maketitle tableofcontents listoffigures listoftables bigskip medskip smallskip "
+            "": "noindent indent tableofcontents listoffigures listoftables bigskip medskip smallskip "
             "centering "
             "raggedright raggedleft flushbottom raggedbottom sloppy fussy onecolumn twocolumn frontmatter mainmatter "
             "backmatter appendices nonumber notag tiny scriptsize footnotesize small normalsize "
@@ -84,7 +84,8 @@ LAYOUT: dict[str, Rule] = {
             "narrowtext strut expandafter AmSTeX makeglossaries "
             "boldmath unboldmath linenumbers nolinenumbers noaffiliation leanok mathlibok notready qedhere "
             "nologo TagsOnRight TagsOnLeft NoBlackBoxes BlackBoxes nofiles endgraf begingroup endgroup bgroup egroup "
-            "endpaper",
+            "endpaper nolimits IEEEpeerreviewmaketitle IEEEoverridecommandlockouts "
+            "IEEEdisplaynontitleabstractindextext",
             "m": "label thispagestyle pagestyle pagenumbering enlargethispage hphantom vphantom refstepcounter "
             "stepcounter index glossary "
             "orcid inst corref fnref tnoteref authorrunning titlerunning "
@@ -99,14 +100,14 @@ LAYOUT: dict[str, Rule] = {
             "oog": "thanks author date address email affiliation affil institute curraddr urladdr dedicatory "
             "subjclass pacs PACS "
             "ead altaffiliation homepage collaboration color",
-            "om": "correspondingauthor cortext fntext tnotetext IEEEauthorblockN",
+            "om": "preprint correspondingauthor cortext fntext tnotetext IEEEauthorblockN",
             "o": "pagebreak nopagebreak footnotemark linebreak nolinebreak allowdisplaybreaks displaybreak",
             "mm": "altaffiltext markboth IEEEpubid AddToHook",
             "ggg": "addcontentsline DeclareFontFamily",
             "gg": "addtocontents fontsize",
         }
     ),
-    **rules({"": "newpage clearpage cleardoublepage par vfill eject vfil supereject"}, replacement="\n\n"),
+    **rules({"": "maketitle newpage clearpage cleardoublepage par vfill eject vfil supereject"}, replacement="\n\n"),
     **rules({"": "hfill hfil hss dotfill hrulefill", "*m": "hspace"}, replacement=" "),
     # What they format stays.
     **rules({"ogg": "href"}, keep=2),
@@ -114,7 +115,10 @@ LAYOUT: dict[str, Rule] = {
     **rules({"og": "hyperref"}, keep=1),
     **rules({"ogg": "textcolor colorbox rotatebox", "gog": "scalebox"}, keep=2),
     **rules({"gg": "hyperlink hypertarget foreignlanguage"}, keep=1),
-    **rules({"g": "centerline leftline rightline boxit textnormal"}, keep=0),
+    **rules(
+        {"g": "IEEEtitleabstractindextext IEEEcompsocitemizethanks centerline leftline rightline boxit textnormal"},
+        keep=0,
+    ),
     **rules({"gg": "texorpdfstring"}, keep=0),
 }
 # Environments whose content stays and whose frame goes, with their arguments.
@@ -125,14 +129,22 @@ FRAMES = {
         "frontmatter mainmatter "
         "landscape sloppypar singlespace doublespace onehalfspace doublespacing widetext titlepage "
         "fullwidth raggedright "
-        "centering samepage linenumbers strip",
+        "centering samepage linenumbers strip ruledtabular threeparttable",
         "m": "spacing multicols multicols* otherlanguage otherlanguage*",
         "ooom": "minipage",
         "mm": "adjustwidth CJK CJK*",
         "o": "mdframed framed shaded tcolorbox",
+        "g": "adjustbox",
     }.items()
     for name in names.split()
 }
+
+# Environments under the name that everybody knows.
+RENAMED = {"IEEEproof": "proof"}
+# Environments about the authors, not their subject.
+APPARATUS = "IEEEbiography IEEEbiographynophoto biography".split()
+# Commands that split a word for the look of its first letter: `\\IEEEPARstart{T}{his}`.
+INITIALS = "IEEEPARstart lettrine dropcap PARstart".split()
 
 # ---------------------------------------------------------------------------------------------------------------------
 # what macros.py leaves alone

@@ -66,7 +66,7 @@ _NAME = re.compile(r"\s*\{?\s*\\([a-zA-Z@]+\*?|[0-9<>?+*])\s*\}?")
 _BLANKS = re.compile(r"[ \t]*")
 _LINE = re.compile(r"[ \t]*\n?[ \t]*(?!\n)")
 _DEFINES = re.compile(
-    r"\\(?:(?:re|provide|DeclareRobust|re?new)?[cC]ommand|newcommand|[egx]?def|let|excludecomment|Declare|(?:New|Renew|Provide)"
+    r"\\(?:(?:re|provide|DeclareRobust|re?new)?[cC]ommand|newcommand|[egx]?def|(?:re|pre)?define(?![a-zA-Z])|let|excludecomment|Declare|(?:New|Renew|Provide)"
     r"|newif|(?:re)?newenvironment|(?:sp)?newtheorem|declaretheorem|newrobustcmd|usepackage|RequirePackage)"
 )
 _PREFIXES = re.compile(r"(?:\\(?:long|global|protected|outer)\s*)+\Z")
@@ -125,7 +125,7 @@ class _Expander:
         definers: dict[str, Handler] = {}
         for names, handler in (
             ("newcommand renewcommand providecommand DeclareRobustCommand newrobustcmd renewrobustcmd", self._command),
-            ("def gdef edef xdef", self._def),
+            ("def gdef edef xdef define redefine predefine", self._def),
             ("let", self._let),
             ("DeclareMathOperator", self._operator),
             ("DeclarePairedDelimiter DeclarePairedDelimiterX", self._paired),
