@@ -466,6 +466,8 @@ def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
                 return dimension.end() if dimension else match.end()
             if word == "author" and authors == "keep":
                 return match.end()
+            if word == "color" and (group_end := _coloured_group(match, groups)):
+                edits += [(match.start() - 1, match.start(), ""), (group_end - 1, group_end, "")]
             if word in INITIALS:
                 return _initial(match, groups, edits)
             rule = LAYOUT.get(word)
@@ -489,6 +491,16 @@ def layout(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
         return end
 
     return _ROW_SPACE.sub(r"\\\\", edit_commands(text, _LAYOUT, handle))
+
+
+def _coloured_group(match: re.Match[str], groups: Groups) -> int:
+    """The end of `{\\color{blue} text}` if its braces stand for the colour alone, else 0."""
+    text, start = groups.text, match.start()
+    if text[start - 1 : start] != "{" or text[max(0, start - 2) : start - 1] in ("}", "]", "\\"):
+        return 0
+    if text[max(0, start - 2) : start - 1].isalpha() and _CONTROL_WORD_TAIL.search(text, max(0, start - 40), start - 1):
+        return 0
+    return max(0, groups.end(start - 1))
 
 
 def _initial(match: re.Match[str], groups: Groups, edits: list[Edit]) -> int:

@@ -81,7 +81,7 @@ LAYOUT: dict[str, Rule] = {
             "makeatletter makeatother protect leavevmode allowbreak nobreak goodbreak unskip ignorespaces relax "
             "hrule bigbreak medbreak smallbreak nobreakspace phantomsection singlespacing onehalfspacing doublespacing "
             "balance normalfont selectfont printindex makeindex filbreak obeylines endtopmatter topmatter "
-            "narrowtext strut expandafter AmSTeX makeglossaries "
+            "narrowtext narrower listoftodos strut expandafter AmSTeX makeglossaries "
             "boldmath unboldmath linenumbers nolinenumbers noaffiliation leanok mathlibok notready qedhere "
             "nologo TagsOnRight TagsOnLeft NoBlackBoxes BlackBoxes nofiles endgraf begingroup endgroup bgroup egroup "
             "endpaper nolimits IEEEpeerreviewmaketitle IEEEoverridecommandlockouts "
@@ -100,7 +100,7 @@ LAYOUT: dict[str, Rule] = {
             "oog": "thanks author date address email affiliation affil institute curraddr urladdr dedicatory "
             "subjclass pacs PACS "
             "ead altaffiliation homepage collaboration color",
-            "om": "preprint correspondingauthor cortext fntext tnotetext IEEEauthorblockN",
+            "om": "preprint todo marginpar marginnote correspondingauthor cortext fntext tnotetext IEEEauthorblockN",
             "o": "pagebreak nopagebreak footnotemark linebreak nolinebreak allowdisplaybreaks displaybreak",
             "mm": "altaffiltext markboth IEEEpubid AddToHook",
             "ggg": "addcontentsline DeclareFontFamily",

@@ -134,7 +134,7 @@ _FRAME = re.compile(
     r"|bfseries|small|footnotesize|scriptsize|large|begingroup|endgroup|leavevmode|ignorespaces|ignorespacesafterend"
     r"|unskip|relax|sffamily|nobreak|raggedright|boldmath|singlespacing|em|it|sl|rm|ttfamily)(?![a-zA-Z@])"
     r"|(?:vskip|hskip|kern|parskip|parindent|baselineskip)(?![a-zA-Z@])\s*=?\s*-?[\d.]*\s*(?:\\[a-zA-Z]+|[a-z]{2})"
-    r")[ \t]*"
+    r"|renewcommand\s*\{?\s*\\the[a-zA-Z]+\s*\}?\s*\{[^{}]*\})[ \t]*"
 )
 
 

@@ -66,7 +66,7 @@ _NAME = re.compile(r"\s*\{?\s*\\([a-zA-Z@]+\*?|[0-9<>?+*])\s*\}?")
 _BLANKS = re.compile(r"[ \t]*")
 _LINE = re.compile(r"[ \t]*\n?[ \t]*(?!\n)")
 _DEFINES = re.compile(
-    r"\\(?:(?:re|provide|DeclareRobust|re?new)?[cC]ommand|newcommand|[egx]?def|(?:re|pre)?define(?![a-zA-Z])|let|excludecomment|Declare|(?:New|Renew|Provide)"
+    r"\\(?:(?:re|provide|DeclareRobust|re?new)?[cC]ommand|newcommand|[egx]?def|(?:re|pre)?define(?![a-zA-Z])|let|font(?![a-zA-Z])|excludecomment|Declare|(?:New|Renew|Provide)"
     r"|newif|(?:re)?newenvironment|(?:sp)?newtheorem|declaretheorem|newrobustcmd|usepackage|RequirePackage)"
 )
 _PREFIXES = re.compile(r"(?:\\(?:long|global|protected|outer)\s*)+\Z")
@@ -139,6 +139,7 @@ class _Expander:
             ("newtheorem spnewtheorem newmdtheoremenv newtcbtheorem", self._theorem),
             ("declaretheorem", self._declared_theorem),
             ("newif", self._newif),
+            ("font", self._font),
             ("excludecomment", self._exclude),
             ("usepackage RequirePackage documentclass documentstyle LoadClass", self._load),
         ):
@@ -202,7 +203,8 @@ class _Expander:
             self._spend(len(known))
             if macro.final:
                 return known, end
-            if text.startswith("{}", after) and not _ENDS_IN_WORD.search(known):
+            tail = _ENDS_IN_WORD.search(known)
+            if text.startswith("{}", after) and (not tail or tail[1] == "xspace"):
                 end = after + 2  # `\GNU{} is`: the braces only end the name
         else:
             arguments, end = self._arguments(macro.parameters, text, after, groups)
@@ -460,9 +462,11 @@ class _Expander:
             return
         begin, end = without_frame(begin), without_frame(end)
         alias = _ALIAS.fullmatch(f"{_bare(begin)} {_bare(end)}")
-        if alias:
+        if alias and not parameters:
             self._alias_environment(name, alias[1] or alias[2])
             return
+        if alias:  # what it takes only numbers or names it
+            begin, end = f"\\begin{{{alias[1] or alias[2]}}}", f"\\end{{{alias[1] or alias[2]}}}"
         if is_hack(begin) or is_hack(end):
             return
         self.counters["macros_defined"] += 1
@@ -566,6 +570,16 @@ class _Expander:
         self._alias_environment(mark[1].strip(), "comment")
         return self._take_out(text, match.start(), mark.end(), edits)
 
+    def _font(self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int) -> int:
+        """Plain TeX's `\\font\bigbf=cmbx10`: the switch gets its standard name, whatever its size."""
+        font = _FONT.match(text, match.end())
+        switch = font and next((switch for file, switch in _FONT_SWITCHES.items() if font[2].startswith(file)), None)
+        if not font or switch is None or font[1] in PROTECTED_COMMANDS:
+            return match.end()
+        self.counters["macros_defined"] += 1
+        self._set(font[1], Macro((), (switch,), final=True))
+        return font.end()  # the layout pass takes the assignment out
+
     def _newif(self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int) -> int:
         flag = NEWIF.match(text, match.start())
         if not flag:
@@ -636,6 +650,12 @@ def _bare(half: str) -> str:
     return _AROUND.sub("", half)
 
 
+_FONT = re.compile(r"\s*\\([a-zA-Z@]+)\s*=?\s*([a-z]+)")
+# Computer Modern's files, longer names first; other fonts (blackboard bold, Fraktur) carry meaning and keep their name.
+_FONT_SWITCHES = {
+    "cmbxti": "\\bf", "cmbx": "\\bf", "cmb": "\\bf", "cmti": "\\it", "cmsl": "\\sl", "cmcsc": "\\sc",
+    "cmtt": "\\tt", "cmss": "\\sf", "cmr": "\\rm",
+}  # fmt: skip
 _DEFINABLE = re.compile(r"[a-zA-Z@]+|[0-9<>?+*]")
 
 

@@ -131,6 +131,8 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
         "assignment": ("\\parindent=0pt z", "z"),
         "assignment_of_length": ("\\setlength{\\parskip}{1em}z", "z"),
         "font": ("\\font\\big=cmr10 at 12pt\nz", "z"),
+        "coloured_group": ("a {\\color{red} b} \\emph{\\color{red} c}", "a b \\emph{ c}"),
+        "notes_to_the_author": ("a\\todo[inline]{b} c\\marginpar{d}", "a c"),
         "initial": ("\\IEEEPARstart{T}{his} is", "This is"),
         "initial_with_options": ("\\lettrine[lines=2]{W}{e} show", "We show"),
         "biography": ("a \\begin{IEEEbiography}[{x}]{M. S.}Text.\\end{IEEEbiography} b", "a b"),

@@ -138,6 +138,15 @@ CASES: dict[str, tuple[str, str]] = {
         "\\begin{f}x\\end{f}",
         "\\begin{figure}x\\end{figure}",
     ),
+    "custom_theorem": (
+        "\\newtheorem{inner}{Theorem}\\newenvironment{custom}[1]{\\renewcommand\\theinner{#1}\\inner}{\\endinner}"
+        "\\begin{custom}{3.4}x\\end{custom}",
+        "\\begin{theorem}x\\end{theorem}",
+    ),
+    "xspace_and_braces": ("\\newcommand\\m{M\\xspace}\\m{} is", "M\\xspace is"),
+    "font_of_plain_tex": ("\\font\\bigbf=cmbx10 {\\bigbf X}", "\\font\\bigbf=cmbx10 {\\bf X}"),
+    "font_with_a_meaning_stays": ("\\font\\bb=msbm10 ${\\bb R}$", "\\font\\bb=msbm10 ${\\bb R}$"),
+    "amstex_define": ("\\define\\C{\\Bbb C}$\\C$", "$\\Bbb C$"),
     # what stays
     "programmed_in_expl3_stays": ("\\newcommand\\a[1]{\\clist_map_inline:nn{#1}{}}\\a{x}", "\\a{x}"),
     "symbol_out_of_pieces_stays": ("\\def\\VDash{\\mathrel{||}\\joinrel\\Relbar}$\\VDash$", "$\\VDash$"),
