@@ -49,8 +49,8 @@ _BODY_COMMANDS = {  # arguments; a command that decides between its last two
 }  # fmt: skip
 _BODY_IF = re.compile(r"\\(?:[iI]f[a-zA-Z@]*|else|fi)(?![a-zA-Z@])")
 _IFMMODE = re.compile(
-    r"(?:\\relax\s*)?\\ifmmode(?![a-zA-Z@])[ \t]*((?:(?!\\(?:if|fi|else)(?![a-eg-zA-Z@])).)*)"
-    r"(?:\\else(?![a-zA-Z@])(?:(?!\\(?:if|fi)(?![a-eg-zA-Z@])).)*)?\\fi(?![a-zA-Z@])",
+    r"(?:\\relax\s*)?\\ifmmode(?![a-zA-Z@])[ \t]*((?:(?!\\(?:if[a-zA-Z@]*|fi|else)(?![a-zA-Z@])).)*)"
+    r"(?:\\else(?![a-zA-Z@])(?:(?!\\(?:if[a-zA-Z@]*|fi)(?![a-zA-Z@])).)*)?\\fi(?![a-zA-Z@])",
     re.DOTALL,
 )
 _EQUAL = re.compile(r"\s*\\equal\s*\{([^{}\\]*)\}\s*\{([^{}\\]*)\}\s*\Z")

@@ -58,6 +58,8 @@ from settings import UserError, add_config_arguments, run_command, settings_from
 
 _MAX_DEPTH = 40  # macros within macros
 _CALL_CHARS = 50_000  # what one call may produce, besides 20 times its own length
+_ARGUMENT_CHARS = 5_000  # the longest delimited argument
+_FAILURES = 50  # calls without their arguments after which a macro is left alone for good
 _TOTAL_FACTOR = 8  # what all calls may produce, in lengths of the text
 
 # What the loop looks up: a control word or symbol, or `begin{name}` as one.
@@ -103,7 +105,9 @@ class _Expander:
 
     def __init__(self, text: str, styles: Mapping[str, str], counters: Counter[str]) -> None:
         self.text = text
-        self.styles = styles
+        self.styles: dict[str, str] = {}  # by the name that loads them, each once
+        for path in sorted(styles, reverse=True):
+            self.styles[PurePosixPath(path).name.lower()] = styles[path]
         self.counters = counters
         self.total_left = _TOTAL_FACTOR * len(text) + 1_000_000
         self.call_left = 0
@@ -114,7 +118,7 @@ class _Expander:
         self.plain: dict[str, str] = {}  # full expansions of macros without parameters, until the next definition
         self.scopes = _Scopes(text)
         self.restores: list[tuple[int, int, str, Handler | Macro | None]] = []
-        self.loaded: set[str] = set()
+        self.failures: Counter[str] = Counter()
         self.unclosed: set[str] = set()  # environments without an end
         self.flags: dict[str, bool] = {}  # of \\newif
 
@@ -179,6 +183,9 @@ class _Expander:
                 replacement, end = self._call(match[1], action, text, match.end(), groups, depth)
             except _Left:
                 self.counters["macros_left"] += 1
+                self.failures[match[1]] += 1
+                if self.failures[match[1]] > _FAILURES:
+                    self._set(match[1], None)
                 continue
             except _TooLarge:
                 if depth:
@@ -606,18 +613,10 @@ class _Expander:
         if word == "documentstyle":  # LaTeX 2.09: options are styles
             names += "," + _inner(text, spans[0])
         for name in names.split(","):
-            if path := self._style_path(name.strip(), ".cls" if "lass" in word else ".sty"):
-                self._read_style(self.styles[path])
+            suffix = ".cls" if "lass" in word else ".sty"
+            if style := self.styles.pop(PurePosixPath(name.strip() + suffix).name.lower(), None):
+                self._read_style(style)
         return spans[-1][1]
-
-    def _style_path(self, name: str, suffix: str) -> str | None:
-        """The file that a package or class name means, each only once."""
-        wanted = PurePosixPath(name + suffix).name.lower()
-        for path in sorted(self.styles):
-            if path not in self.loaded and PurePosixPath(path).name.lower() == wanted:
-                self.loaded.add(path)
-                return path
-        return None
 
     def _read_style(self, text: str) -> None:
         """The definitions of a style file. What stands in other definitions, or in its code, is not executed."""
@@ -669,29 +668,20 @@ def _inner(text: str, span: tuple[int, int]) -> str:
     return text[start + 1 : end - 1] if text[start : start + 1] in ("{", "[") and start < end else text[start:end]
 
 
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-
-
 def _until(text: str, position: int, delimiter: str) -> tuple[str, int]:
     """A delimited argument: (all up to `delimiter` outside braces, the place behind it). Raises _Left without one."""
-    limit = position + 20_000
-    end = text.find(delimiter, position, limit)
-    while end >= 0:
-        depth = 0
-        for brace in _BRACES.finditer(text, position, end):
-            depth += {"{": 1, "}": -1}.get(brace[0], 0)
-            if depth < 0:
-                raise _Left
-        if not depth and not (
-            delimiter[-1].isalpha() and text[end + len(delimiter) : end + len(delimiter) + 1].isalpha()
-        ):
-            argument = text[position:end]
-            if "\n\n" in argument:
-                raise _Left
+    word = r"(?![a-zA-Z@])" if delimiter[-1].isalpha() and delimiter[0] == "\\" else ""
+    marks = re.compile(rf"({re.escape(delimiter)}){word}|\\.|[{{}}]|\n[ \t]*\n", re.DOTALL)  # `re` keeps the last ones
+    depth = 0
+    for mark in marks.finditer(text, position, position + _ARGUMENT_CHARS):
+        if mark[1] and not depth:
+            argument = text[position : mark.start()]
             if argument.startswith("{") and Groups(argument).end(0) == len(argument):
                 argument = argument[1:-1]
-            return argument, end + len(delimiter)
-        end = text.find(delimiter, end + 1, limit)
+            return argument, mark.end()
+        depth += {"{": 1, "}": -1}.get(mark[0], 0)
+        if depth < 0 or mark[0][0] == "\n":
+            break
     raise _Left
 
 
@@ -764,9 +754,9 @@ class _Scopes:
         self.text = text
         self.document = text.find("\\begin{document}")
         self.checked = self.balance = 0
-        self.starts: list[int] | None = None
-        self.ends: list[int] = []
-        self.parents: list[int] = []
+        self.boundaries: list[int] | None = None  # where a group opens or closes, and ...
+        self.innermost: list[int] = []  # ... the number of the one that is open from there on
+        self.ends: list[int] = []  # by number
 
     def _at_top(self, position: int) -> bool:
         """Whether no group can be open at `position`, by counting alone: most definitions stand outside all groups."""
@@ -781,37 +771,37 @@ class _Scopes:
         return self.balance == 0
 
     def _index(self) -> None:
-        starts: list[int] = []
+        self.boundaries = []
         opened: list[tuple[int, str]] = []
         for match in _SCOPE.finditer(self.text):
             kind = match.lastgroup
             if kind in ("open", "begin") or match["brace"] == "{":
                 if match["env"] == "document":
                     continue
-                self.parents.append(opened[-1][0] if opened else -1)
-                opened.append((len(starts), kind or ""))
-                starts.append(match.start())
+                opened.append((len(self.ends), kind or ""))
                 self.ends.append(len(self.text))
             elif kind == "brace":  # ends what was left open within the braces too
                 while opened:
-                    index, opener = opened.pop()
-                    self.ends[index] = match.start()
+                    number, opener = opened.pop()
+                    self.ends[number] = match.start()
                     if opener == "brace":
                         break
             elif opened and kind and opened[-1][1] != "brace":
                 self.ends[opened.pop()[0]] = match.start()
-        self.starts = starts
+            else:
+                continue
+            self.boundaries.append(match.start())
+            self.innermost.append(opened[-1][0] if opened else -1)
 
     def end(self, position: int) -> int:
         """Where the innermost group around `position` ends, or -1: none is open there. Positions must not fall."""
         if self._at_top(position):
             return -1
-        if self.starts is None:
+        if self.boundaries is None:
             self._index()
-        index = bisect_left(self.starts or [], position) - 1
-        while index >= 0 and self.ends[index] <= position:
-            index = self.parents[index]
-        return self.ends[index] if index >= 0 else -1
+        index = bisect_left(self.boundaries or [], position) - 1
+        number = self.innermost[index] if index >= 0 else -1
+        return self.ends[number] if number >= 0 else -1
 
 
 # ---------------------------------------------------------------------------------------------------------------------

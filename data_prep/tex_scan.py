@@ -280,7 +280,8 @@ class Groups:
                 match = _CONTROL.match(self.text, start)
                 end = match.end() if match else -1
             elif letter == "m" and character and character not in "}&$ \n":
-                end = start + 1
+                # The mark of hidden verbatim text is one token.
+                end = text.find("\ue001", start) + 1 if character == "\ue000" else start + 1
             if end <= 0:
                 if letter not in "*o=(":
                     return None

@@ -203,3 +203,13 @@ def test_deep_nesting_of_calls_is_survived():
     text = "\\def\\a#1{(#1)}" + "\\a{" * depth + "x" + "}" * depth
     assert "x" in expand(text, counters=counters)
     assert counters["macro_limit"] >= 1
+
+
+def test_hidden_verbatim_text_is_one_token():
+    text = "\\newcommand\\a\ue0000\ue001x\\a"
+    assert expand(text) == "x\ue0000\ue001"
+
+
+def test_conditionals_without_end_cost_linear_time():
+    text = "\\def\\a{" + "\\ifmmode x" * 4000 + "}\\a"
+    assert expand(text) == "\\a"

@@ -1,0 +1,44 @@
+"""Whole papers, one for each way in which papers are written: what the cleaner makes of them, to read side by side.
+
+`tests/papers/NAME.tex` becomes `tests/papers/NAME.clean`. After a change that is meant, read the difference, then
+
+    python tests/test_papers.py        # writes the .clean files anew
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data_prep.balance import imbalances
+from data_prep.paper import process_paper
+from settings import load_settings
+
+PAPERS = sorted((Path(__file__).parent / "papers").glob("*.tex"))
+
+
+def cleaned(path: Path) -> str:
+    settings = load_settings(overrides=["data.min_chars=0", "data.languages=null"]).data
+    outcome = process_paper(path.read_bytes(), path.name, None, settings)
+    assert outcome.text is not None, outcome.detail
+    return outcome.text
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_paper(path):
+    assert cleaned(path) == path.with_suffix(".clean").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_the_result_balances(path):
+    assert imbalances(cleaned(path)) == ()
+
+
+if __name__ == "__main__":
+    for paper in PAPERS:
+        paper.with_suffix(".clean").write_text(cleaned(paper), encoding="utf-8")
