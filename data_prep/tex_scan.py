@@ -281,7 +281,7 @@ class Groups:
                 end = match.end() if match else -1
             elif letter == "m" and character and character not in "}&$ \n":
                 # The mark of hidden verbatim text is one token.
-                end = text.find("\ue001", start) + 1 if character == "\ue000" else start + 1
+                end = self.text.find("\ue001", start) + 1 if character == "\ue000" else start + 1
             if end <= 0:
                 if letter not in "*o=(":
                     return None
