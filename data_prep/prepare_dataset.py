@@ -212,8 +212,6 @@ def prepare(job: Job, settings: Settings) -> int:
         print(f"{job.out}: finished already, and nothing has changed since.")
         print_result(job, manifest, settings)
         return 0
-    for path in (job.finished, job.out / "manifest.json"):
-        path.unlink(missing_ok=True)
     for folder in (job.out, job.work, job.shards, job.out / "report", job.out / "rejected"):
         for path in folder.glob(f"*{TEMPORARY}*"):  # of a run that was killed
             path.unlink()
@@ -229,6 +227,9 @@ def prepare(job: Job, settings: Settings) -> int:
     clock.lap("plan")
     process_papers(job, survey)
     clock.lap("papers")
+    keep_earlier_dataset(job, survey)
+    for path in (job.finished, job.out / "manifest.json"):
+        path.unlink(missing_ok=True)
     written = collect(job, survey, samples)
     clock.lap("collection")
 
@@ -292,8 +293,32 @@ def prepare(job: Job, settings: Settings) -> int:
     write_json(job.finished, {"identity": identity, "outputs": outputs})
     print_result(job, manifest, settings)
     if not documents:
-        raise UserError(f"no paper was kept; {job.out / 'report' / 'report.html'} and rejected/ tell why")
+        unreadable = counts["bad_metadata"] == survey.records
+        hint = f"; is {job.metadata} arXiv's metadata snapshot, one JSON record a line?" if unreadable else ""
+        raise UserError(f"no paper was kept; {job.out / 'report' / 'report.html'} and rejected/ tell why{hint}")
     return 0
+
+
+def keep_earlier_dataset(job: Job, survey: Survey) -> None:
+    """Refuse to put an empty dataset in the place of one that holds papers: a slip in a filter must not cost it.
+
+    Raises:
+        UserError: no paper is left, and `train.jsonl` of an earlier run lies there.
+    """
+    train = job.out / "train.jsonl"
+    if not train.exists() or not train.stat().st_size:
+        return
+    counts = Counter(survey.counts)
+    for shard in survey.shards:
+        stats = marker(job.shards, shard.number)
+        if stats["documents"]:
+            return
+        counts.update(reason for _, reason, _ in stats["rejects"])
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(4)) or "no record was read"
+    raise UserError(
+        f"no paper was kept ({reasons}), so the dataset of an earlier run in {job.out} stays as it is; see what the "
+        "rules keep with data_prep/filters.py, or choose another folder with --out"
+    )
 
 
 class Clock:
@@ -642,7 +667,8 @@ def print_result(job: Job, manifest: dict[str, Any], settings: Settings) -> None
     print(
         f"look at: {job.out / 'report' / 'report.html'}, {job.out / 'report' / 'funnel.png'}, {job.out / 'rejected'}/"
     )
-    print(f"next:    python tokenizer/train_tokenizer.py{job.flags} --input {job.out / 'train.jsonl'}")
+    if counts["written"]:
+        print(f"next:    python tokenizer/train_tokenizer.py{job.flags} --input {job.out / 'train.jsonl'}")
 
 
 def show(job: Job, name: str) -> int:

@@ -85,7 +85,7 @@ def read_snapshot(path: Path, on_bytes: Callable[[bytes], None] = lambda data: N
 def _line(offset: int, data: bytes) -> Line:
     try:
         record = json.loads(data)
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         return Line(offset, data, None, f"not a line of JSON: {error}")
     problem = record_problem(record)
     return Line(offset, data, None if problem else record, problem)

@@ -254,6 +254,22 @@ def test_nothing_kept_is_an_error_with_a_report(corpus, tmp_path):
     assert (tmp_path / "out" / "report" / "report.html").exists()
 
 
+def test_nothing_kept_leaves_an_earlier_dataset_alone(corpus, tmp_path):
+    out = tmp_path / "out"
+    run(corpus, out)
+    before = {name: (out / name).read_bytes() for name in ("train.jsonl", "val.jsonl", "manifest.json")}
+    with pytest.raises(UserError, match=r"no paper was kept \(.*year.*stays as it is"):
+        run(corpus, out, "--set", "data.year_min=2100")
+    assert before == {name: (out / name).read_bytes() for name in before}
+
+
+def test_metadata_that_is_none_is_named(corpus, tmp_path):
+    metadata = tmp_path / "metadata.json"
+    metadata.write_text("[" * 100_000 + "\n" + "not json\n")
+    with pytest.raises(UserError, match=r"metadata\.json arXiv's metadata snapshot"):
+        run((metadata, corpus[1]), tmp_path / "out")
+
+
 def test_a_full_disk_leaves_no_half_file_and_can_be_continued(corpus, tmp_path, monkeypatch):
     out = tmp_path / "out"
     real = os.fsync
