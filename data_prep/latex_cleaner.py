@@ -111,12 +111,12 @@ _UNWANTED = re.compile(
     "\ue000-\uf8ff\ufeff\ufff9-\uffff\U000f0000-\U0010ffff]"
 )
 _LINE_ENDS = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
-_ASCII_UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_ASCII_WANTED = bytes([*b"\t\n", *range(0x20, 0x7F)])
 
 
 def unicode_text(text: str) -> str:
     """Control and private-use characters, byte order marks and lone surrogates out; NFC; U+2581 becomes `_`."""
-    if text.isascii() and not _ASCII_UNWANTED.search(text):
+    if text.isascii() and not text.encode().translate(None, _ASCII_WANTED):
         return text
     text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text))
     return unicodedata.normalize("NFC", text.replace("\u2581", "_").replace("\xa0", " "))

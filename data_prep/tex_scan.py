@@ -69,8 +69,9 @@ def is_escaped(text: str, position: int) -> bool:
     return (position - start) % 2 == 1
 
 
+# Without `%`: an expression that begins with one character is searched twice as fast, and `%` by itself faster still.
 _OPAQUE = re.compile(
-    r"%|\\(?:"
+    r"\\(?:"
     r"begin[ \t]*\{(?P<env>" + any_of(VERBATIM_ENVIRONMENTS + COMMENT_ENVIRONMENTS) + r")\}"
     r"|(?P<verb>verb\*?|Verb\*?|lstinline|mintinline|spverb)(?![a-zA-Z@])"
     r"|(?P<url>url|nolinkurl|path|href|hyperref)(?![a-zA-Z@]))"
@@ -86,16 +87,30 @@ def opaque_spans(text: str) -> Iterator[tuple[str, int, int]]:
     environment or a `\\verb`, whole), "url" (`\\url{...}` whole), "href" (`\\href` with its first argument).
     An environment or `\\verb` without its end is taken for ordinary text.
     """
-    position, search, unclosed = 0, _OPAQUE.search, set()
-    while match := search(text, position):
-        start, position = match.start(), match.end()
+    length, search, unclosed = len(text), _OPAQUE.search, set()
+    match = search(text)
+    position, percent, special = 0, -1, match.start() if match else length
+    while True:
+        if percent < position:
+            percent = text.find("%", position)
+            percent = length if percent < 0 else percent
+        if special < position:
+            match = search(text, position)
+            special = match.start() if match else length
+        start = min(percent, special)
+        if start == length:
+            return
+        position = start + 1
         if start and text[start - 1] == "\\" and is_escaped(text, start):
             continue
-        if text[start] == "%":
+        if start == percent:
             end = text.find("\n", start)
-            position = len(text) if end < 0 else end
+            position = length if end < 0 else end
             yield "comment", start, position
-        elif name := match["env"]:
+            continue
+        assert match is not None
+        position = match.end()
+        if name := match["env"]:
             closing = f"\\end{{{name}}}"
             end = -1 if name in unclosed else text.find(closing, position)
             if end < 0:
