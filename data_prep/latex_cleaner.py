@@ -603,17 +603,17 @@ def _accented(match: re.Match[str]) -> str | None:
 # blank_lines
 
 _BLANK_RUN = re.compile(r"  +")
+_EMPTY_LINE = re.compile(r"\n(?:\{\}|\\\\|~)(?=\n)")
 _BLANK_LINES = re.compile(r"\n\n\n+")
 
 
 def blank_lines(text: str) -> str:
     """One blank between words, no blanks at the ends of lines, one blank line between paragraphs, one final newline."""
-    text = "\n".join([line.strip(" \t") for line in text.split("\n")]).replace("\t", " ")
+    text = "\n".join(map(str.strip, text.split("\n"))).replace("\t", " ")
     if "  " in text:
         text = _BLANK_RUN.sub(" ", text)
-    for empty in ("\n{}\n", "\n\\\\\n", "\n~\n"):
-        if empty in text:
-            text = text.replace(empty, "\n")
+    if _EMPTY_LINE.search(text):
+        text = _EMPTY_LINE.sub("", text)
     if "\n\n\n" in text:
         text = _BLANK_LINES.sub("\n\n", text)
     text = text.strip()

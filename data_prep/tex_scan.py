@@ -363,8 +363,11 @@ def _widen(text: str, start: int, end: int) -> tuple[int, int]:
     before = start
     while before and text[before - 1] in " \t":
         before -= 1
-    after = _BLANKS.match(text, end).end()  # type: ignore[union-attr]
-    following = text[after : after + 1]
+    after = end
+    following = text[end : end + 1]
+    if following == " " or following == "\t":
+        after = _BLANKS.match(text, end).end()  # type: ignore[union-attr]
+        following = text[after : after + 1]
     if not before or text[before - 1] == "\n":
         return (before, after + 1) if following == "\n" else (before, after)
     if before < start and (after > end or following in "\n,.;:)]}"):
