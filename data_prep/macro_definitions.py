@@ -13,10 +13,14 @@ Read by `data_prep/macros.py`, which has the command to try it. The forms unders
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from data_prep.tex_scan import Groups, any_of
 
+_T = TypeVar("_T")
 NO_VALUE = "-NoValue-"  # xparse's own mark of an absent argument
 
 
@@ -99,6 +103,13 @@ _SPACING = re.compile(
 )
 
 
+def _remembered(function: Callable[[str], _T]) -> Callable[[str], _T]:
+    """`function` with its answers kept for short bodies: authors define the same macros."""
+    known = lru_cache(maxsize=4096)(function)
+    return wraps(function)(lambda body: known(body) if len(body) < 200 else function(body))
+
+
+@_remembered
 def tidy_body(body: str) -> str:
     """A body as it is worth reading: no line breaks at its ends, pure spacing gone, a colour around the whole off."""
     body = _EDGE_BLANKS.sub(lambda blanks: " " if "\n" not in blanks[0] else "", body)
@@ -143,6 +154,7 @@ def without_frame(body: str) -> str:
     return _FRAME.sub("", body)
 
 
+@_remembered
 def is_hack(body: str) -> bool:
     """Whether the body programs or draws rather than writes."""
     return _HACK.search(body) is not None

@@ -112,12 +112,13 @@ class _Expander:
         self.total_left = _TOTAL_FACTOR * len(text) + 1_000_000
         self.call_left = 0
         # One table for what is looked at: definers (fixed) and macros (as defined so far).
-        self.table: dict[str, Handler | Macro] = dict(self._definers())
+        self.table: dict[str, Handler | Macro | str] = dict(self._definers())
         self.environments: dict[str, tuple[Macro, str] | str] = {}
         self.open_environments: list[tuple[str, list[str]]] = []
-        self.plain: dict[str, str] = {}  # full expansions of macros without parameters, until the next definition
+        # Full expansions of macros without parameters and the word that they end in, until the next definition.
+        self.plain: dict[str, tuple[str, str]] = {}
         self.scopes = _Scopes(text)
-        self.restores: list[tuple[int, int, str, Handler | Macro | None]] = []
+        self.restores: list[tuple[int, int, str, Handler | Macro | str | None]] = []
         self.failures: Counter[str] = Counter()
         self.unclosed: set[str] = set()  # environments without an end
         self.flags: dict[str, bool] = {}  # of \\newif
@@ -174,6 +175,9 @@ class _Expander:
                     action = table.get(match[1])
                 if action is None:
                     continue
+            if isinstance(action, str):  # an environment under its other name
+                edits.append((start, match.end(), action))
+                continue
             if not isinstance(action, Macro):
                 position = action(match[1], text, match, groups, edits, depth)
                 continue
@@ -202,17 +206,21 @@ class _Expander:
     def _call(self, name: str, macro: Macro, text: str, after: int, groups: Groups, depth: int) -> tuple[str, int]:
         """(what a call gives, fully expanded, and where it ends)."""
         if not macro.parameters:
-            end = self._after_word(text, after) if name[0].isalpha() or name[0] == "@" else after
-            known = self.plain.get(name)
-            if known is None:
+            end = after
+            following = text[after : after + 1]
+            if (following == " " or following == "\t") and (name[0].isalpha() or name[0] == "@"):
+                end = self._after_word(text, after)
+            plain = self.plain.get(name)
+            if plain is None:
                 known = macro.fill([]) if macro.final else self._body(macro.fill([]), depth)
-                self.plain[name] = known
+                tail = None if macro.final else _ENDS_IN_WORD.search(known)
+                plain = self.plain[name] = known, tail[1] if tail else ""
+            known, last_word = plain
             self._spend(len(known))
-            if macro.final:
+            if following == "{" and text.startswith("{}", after) and last_word in ("", "xspace") and not macro.final:
+                return known, after + 2  # `\GNU{} is`: the braces only end the name
+            if not last_word:
                 return known, end
-            tail = _ENDS_IN_WORD.search(known)
-            if text.startswith("{}", after) and (not tail or tail[1] == "xspace"):
-                end = after + 2  # `\GNU{} is`: the braces only end the name
         else:
             arguments, end = self._arguments(macro.parameters, text, after, groups)
             self.call_left += 20 * (end - after)
@@ -300,7 +308,7 @@ class _Expander:
         else:
             self.table[name] = meaning
 
-    def _restore(self, saved: tuple[int, int, str, Handler | Macro | None]) -> None:
+    def _restore(self, saved: tuple[int, int, str, Handler | Macro | str | None]) -> None:
         _, _, name, meaning = saved
         self._set(name, meaning if isinstance(meaning, Macro) else None)
 
@@ -487,8 +495,11 @@ class _Expander:
 
     def _watch_environment(self, name: str) -> None:
         # Under the bare words too, for `\\begin {name}` and names of other characters than letters.
+        meaning = self.environments[name]
         for word, handler in (("begin", self._begin), ("end", self._end)):
-            self.table[word] = self.table[f"{word}{{{name}}}"] = handler
+            self.table[word] = handler
+            renamed = isinstance(meaning, str) and meaning != "comment"
+            self.table[f"{word}{{{name}}}"] = f"\\{word}{{{meaning}}}" if renamed else handler
 
     def _theorem(
         self, word: str, text: str, match: re.Match[str], groups: Groups, edits: list[Edit], depth: int
@@ -626,7 +637,7 @@ class _Expander:
         position = 0
         for match in _CONTROL.finditer(text):
             action = self.table.get(match[1])
-            if action is None or isinstance(action, Macro) or match.start() < position:
+            if action is None or isinstance(action, Macro | str) or match.start() < position:
                 continue
             if match[1] not in ("begin", "end"):
                 position = action(match[1], text, match, groups, discarded, 1)
