@@ -105,7 +105,7 @@ class DataSettings:
     tables: Literal["keep", "drop"]
     references: Literal["placeholder", "keep", "drop"]
     accents: Literal["unicode", "keep"]
-    # Share of near-duplicate clusters that goes to val.jsonl, chosen by hash of the cluster and `split_seed`.
+    # Share of clusters (a paper and its duplicates) that goes to val.jsonl, by hash of the cluster and `split_seed`.
     val_fraction: float = knob(0, 0.5)
     split_seed: int = knob(0)
     # Papers that one worker takes at a time; an interrupted run redoes at most this many a worker.
@@ -136,7 +136,7 @@ class TokenizerSettings:
     command_min_count: int = knob(1)
     command_boost: int = knob(0)
     # Worker processes that count, and SentencePiece's threads; 0 means one per core. The result does not depend on it.
-    threads: int = knob(0)
+    threads: int = knob(0, 1024)
     seed: int = knob(0)
 
 
@@ -268,7 +268,7 @@ def repeated_flags(args: argparse.Namespace, but: str | None = None) -> str:
 
 
 def run_command(main: Callable[[], int]) -> typing.NoReturn:
-    """Run a script's `main`: a UserError becomes one line on stderr and exit status 2."""
+    """Run a script's `main`: a UserError, or a file that cannot be used, is one line on stderr and exit status 2."""
     try:
         sys.exit(main())
     except UserError as error:
@@ -280,6 +280,12 @@ def run_command(main: Callable[[], int]) -> typing.NoReturn:
     except BrokenPipeError:  # the reader (`| head`) has gone; nothing is left to tell it
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # no space, no permission, a folder where a file should be
+        if error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror} (errno {error.errno}); put that right, then run again", file=sys.stderr)
+        sys.exit(2)
 
 
 @functools.cache

@@ -129,7 +129,8 @@ def index_meta(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     with closing(_connect(path)) as database:
-        return json.loads(database.execute("SELECT value FROM meta").fetchone()[0])
+        row = database.execute("SELECT value FROM meta").fetchone()
+    return json.loads(row[0]) if row else None
 
 
 def same_snapshot(path: Path, meta: dict[str, Any], snapshot: Path) -> bool:

@@ -42,6 +42,8 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: not UTF-8 at byte {error.start + 1} of the line") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{where}:{error.colno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise UserError(f"{where}: JSON nested too deeply") from None
     if not isinstance(record, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(record).__name__}")
     return record

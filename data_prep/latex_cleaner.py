@@ -141,7 +141,9 @@ def document_end(text: str) -> str:
     return text
 
 
-_TITLE = control_words(["title", "Title", "titre"])
+_TITLE = control_words(["title", "Title", "titre", "icmltitle"])
+# Astronomy & Astrophysics: context, aims, methods, results, conclusions, an argument each.
+_AA_CLASS = re.compile(r"\\documentclass\s*(?:\[[^\]]*\])?\s*\{aa\}")
 _AUTHOR = control_words(["author"])
 _END_TITLE = re.compile(r"\\endtitle(?![a-zA-Z@])")
 _END_ABSTRACT = re.compile(r"\\endabstract(?![a-zA-Z@])")
@@ -173,6 +175,7 @@ def front_matter(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
     heads = []
     first_section = _BODY_BEGINS.search(text, body_at)
     front_end = first_section.start() if first_section else len(text)
+    edits += _two_columns(text, body_at, front_end)
     if title := _find_title(text, groups, front_end):
         start, end, content = title
         if content:
@@ -193,6 +196,23 @@ def front_matter(text: str, authors: Literal["drop", "keep"] = "drop") -> str:
         edits += [(m.start(), m.end(), "") for m in _AMSTEX_FIELD.finditer(text, body_at, front_end)]
     body = apply_edits(text, edits)
     return "\n\n".join([*heads, body]) if heads else body
+
+
+_TWO_COLUMNS = re.compile(r"\\twocolumn[ \t\n]*(\[)?")
+_BRACKETS = re.compile(r"\\.|[{}\[\]]", re.DOTALL)
+
+
+def _two_columns(text: str, start: int, end: int) -> list[Edit]:
+    """`\\twocolumn[title page]` without command and brackets; the title page stays."""
+    match = _TWO_COLUMNS.search(text, start, end)
+    if not match or not match[1]:
+        return [(match.start(), match.end(), "")] if match else []
+    depth = 0
+    for mark in _BRACKETS.finditer(text, match.end(), match.end() + 20_000):
+        depth += {"{": 1, "}": -1}.get(mark[0], 0)
+        if mark[0] == "]" and depth <= 0:
+            return [(match.start(), match.end(), ""), (mark.start(), mark.end(), "")]
+    return []
 
 
 def _find_title(text: str, groups: Groups, limit: int) -> tuple[int, int, str] | None:
@@ -225,9 +245,11 @@ def _find_abstract(text: str, groups: Groups, body_at: int, limit: int) -> tuple
             inner_end, end = environment_end(text, name, match.end(), unclosed)
             if inner_end >= 0:
                 return start, end, text[match.end() : inner_end].strip()
-        elif spans := groups.arguments(match.end(), "g"):
-            inner_start, end = spans[0]
-            return start, end, text[inner_start + 1 : end - 1].strip()
+        elif spans := (_AA_CLASS.search(text) and groups.arguments(match.end(), "ggggg")) or groups.arguments(
+            match.end(), "g"
+        ):
+            parts = (text[inner_start + 1 : end - 1].strip() for inner_start, end in spans)
+            return start, spans[-1][1], "\n".join(filter(None, parts))
         elif (body_at <= start or topmatter) and start < last_end and (ends := _END_ABSTRACT.search(text, match.end())):
             return start, ends.end(), text[match.end() : ends.start()].strip()
     return None

@@ -75,7 +75,7 @@ LAYOUT: dict[str, Rule] = {
         {
             "": "noindent indent tableofcontents listoffigures listoftables bigskip medskip smallskip "
             "centering "
-            "raggedright raggedleft flushbottom raggedbottom sloppy fussy onecolumn twocolumn frontmatter mainmatter "
+            "raggedright raggedleft flushbottom raggedbottom sloppy fussy onecolumn frontmatter mainmatter "
             "backmatter appendices nonumber notag tiny scriptsize footnotesize small normalsize "
             "large Large LARGE huge Huge "
             "makeatletter makeatother protect leavevmode allowbreak nobreak goodbreak unskip ignorespaces relax "
@@ -104,7 +104,8 @@ LAYOUT: dict[str, Rule] = {
             "o": "pagebreak nopagebreak footnotemark linebreak nolinebreak allowdisplaybreaks displaybreak",
             "mm": "altaffiltext markboth IEEEpubid AddToHook",
             "ggg": "addcontentsline DeclareFontFamily",
-            "gg": "addtocontents fontsize",
+            "gg": "addtocontents fontsize icmlaffiliation icmlcorrespondingauthor icmlsetsymbol",
+            "g": "icmltitlerunning icmlkeywords printAffiliationsAndNotice",
         }
     ),
     **rules({"": "maketitle newpage clearpage cleardoublepage par vfill eject vfil supereject"}, replacement="\n\n"),
@@ -142,7 +143,7 @@ FRAMES = {
 # Environments under the name that everybody knows.
 RENAMED = {"IEEEproof": "proof"}
 # Environments about the authors, not their subject.
-APPARATUS = "IEEEbiography IEEEbiographynophoto biography".split()
+APPARATUS = "IEEEbiography IEEEbiographynophoto biography icmlauthorlist".split()
 # Commands that split a word for the look of its first letter: `\\IEEEPARstart{T}{his}`.
 INITIALS = "IEEEPARstart lettrine dropcap PARstart".split()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import traceback
 from collections import Counter
@@ -86,20 +87,29 @@ def passes(data: bytes, name: str, metadata: Mapping[str, Any] | None, settings:
 
 
 def with_metadata(text: str, metadata: Mapping[str, Any] | None) -> str:
-    """`text` with the metadata's title and abstract in front where the source gives none."""
+    """`text` with the metadata's title and abstract in front where the source gives none (not even by hand)."""
     if not metadata:
         return text
     title, abstract = (" ".join(str(metadata.get(key) or "").split()) for key in ("title", "abstract"))
     head, rest = "", text
     if text.startswith("\\title{"):
         head, _, rest = text.partition("\n\n")
-    elif title:
+    elif title and _letters(title) not in _letters(text[:_TITLE_PAGE]):
         head = f"\\title{{{title}}}"
-    if abstract and not rest.startswith("\\begin{abstract}"):
+    if abstract and not rest.startswith("\\begin{abstract}") and not _ABSTRACT_HEADING.search(rest, 0, _TITLE_PAGE):
         abstract = f"\\begin{{abstract}}\n{abstract}\n\\end{{abstract}}"
     else:
         abstract = ""
     return "\n\n".join(filter(None, (head, abstract, rest)))
+
+
+_TITLE_PAGE = 3_000  # characters of the text in which a title page by hand stands
+_ABSTRACT_HEADING = re.compile(r"(?:[{}\s]|\A)(?i:abstract)[.:]?[ \t]*(?:[}\n\\]|--|\Z)")
+
+
+def _letters(text: str) -> str:
+    """Letters alone, case folded: what two spellings of a title have in common."""
+    return "".join(filter(str.isalpha, text.casefold()))
 
 
 def _flattened(data: bytes, name: str, settings: DataSettings, counters: Counter[str]) -> tuple[Archive, Flattened]:

@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="pilot: the first N papers that have a source (data.limit)")
     parser.add_argument("--months", metavar="A:B", help="pilot: months of submission, YYMM:YYMM (data.months)")
     parser.add_argument(
-        "--show", metavar="ID", help="print one paper before, after, and after each pass; write nothing"
+        "--show", metavar="ID", help="print one paper before, after, and after each pass (no dataset is written)"
     )
     parser.add_argument(
         "--accept-stale",
@@ -182,12 +182,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     # Both say what is missing and where to get it, before anything is written.
     next(read_snapshot(job.metadata), None)
-    next(source_files(job.source), None)
+    for _ in source_files(job.source, lambda what: print(f"note: {what}", file=sys.stderr)):
+        pass
     try:
         job.shards.mkdir(parents=True, exist_ok=True)
+        opened = open(job.work / "lock", "w")
     except OSError as error:
-        raise write_error(job.shards, error) from error
-    with open(job.work / "lock", "w") as lock:
+        raise write_error(Path(error.filename or job.shards), error) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
         except BlockingIOError:
@@ -357,7 +359,7 @@ def already_finished(job: Job, identity: str) -> bool:
         return finished["identity"] == identity and all(
             file_state(job.out / name) == state for name, state in finished["outputs"].items()
         )
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged: then it is not finished
         return False
 
 

@@ -29,7 +29,7 @@ import os
 import re
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -135,8 +135,10 @@ def list_archives(source: Path, problems: list[str] | None = None) -> list[Archi
     return sorted(refs, key=lambda ref: (order_key(ref.paper_id), preference(ref)))
 
 
-def source_files(source: Path) -> Iterator[Path]:
-    """Files below `source`, hidden ones apart, in a fixed order.
+def source_files(source: Path, on_skipped: Callable[[str], None] | None = None) -> Iterator[Path]:
+    """Regular files below `source`, links followed, hidden ones apart, in a fixed order.
+
+    `on_skipped` is told of what is neither a file nor a folder.
 
     Raises:
         UserError: `source` is not a folder.
@@ -147,11 +149,22 @@ def source_files(source: Path) -> Iterator[Path]:
             "the requester-pays S3 bucket 'arxiv', see https://info.arxiv.org/help/bulk_data_s3.html) or single "
             "archives (2301.00001v2.tar.gz); put them there, or name their folder with --source FOLDER"
         )
-    for folder, folders, files in os.walk(source, onerror=_raise):
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(source, onerror=_raise, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(folder, name)
+            path = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if path.is_file():
+                yield path
+            elif on_skipped:
+                on_skipped(f"{path}: skipped, it is a link to nothing, a pipe or a device")
 
 
 def _raise(error: OSError) -> None:
@@ -198,16 +211,30 @@ def _bulk_members(path: Path, name: str, problems: list[str]) -> Iterator[Archiv
                         if size < member.size:
                             trouble = f"{member.name} is cut off at {size:,} of {member.size:,} bytes"
                         yield ArchiveRef(found[0], found[1], member.name, str(path), member.offset_data, size)
-            except tarfile.TarError as error:
+            except (tarfile.TarError, OverflowError, ValueError, OSError) as error:  # OSError: a seek to a wild place
                 trouble = trouble or str(error)
-            # tarfile takes a damaged header for the end of the archive; the real end is two blocks of zeros.
+            end = min(end, length)
+            # tarfile takes a damaged header for the end of the archive; the real end is blocks of zeros, and no more.
             file.seek(end)
-            if not trouble and file.read(BLOCK) == bytes(BLOCK):
-                break
-            problems.append(f"{name}: damaged at byte {end:,} of {length:,}: {trouble or 'bad header or no end mark'}")
             start = _next_header(file, end + BLOCK)
+            if start is None and not trouble and _zeros(file, end, end + BLOCK):
+                break
+            if start is not None and not trouble and _zeros(file, end, start):
+                trouble = "more members follow an end mark"
+            problems.append(f"{name}: damaged at byte {end:,} of {length:,}: {trouble or 'bad header or no end mark'}")
         if unnamed:
             problems.append(f"{name}: {unnamed:,} members whose names are no paper's")
+
+
+def _zeros(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether the bytes [start, end) are there, and all zero."""
+    file.seek(start)
+    while start < end:
+        chunk = file.read(min(1 << 20, end - start))
+        if not chunk or chunk.count(0) < len(chunk):
+            return False
+        start += len(chunk)
+    return True
 
 
 def _next_header(file: BinaryIO, start: int) -> int | None:

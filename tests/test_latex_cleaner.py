@@ -63,6 +63,14 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
             "\\begin{abstract}\nA\n\\end{abstract}\n\nx",
         ),
         "no_document": ("text", "text"),
+        "two_columns": (
+            "\\begin{document}\\twocolumn[\\icmltitle{A [B]}\\vskip 3mm]\\begin{abstract}A\\end{abstract}x",
+            "\\title{A [B]}\n\n\\begin{abstract}\nA\n\\end{abstract}\n\n\\vskip 3mmx",
+        ),
+        "abstract_of_five_parts": (
+            "\\documentclass{aa}\\begin{document}\\abstract{a}{b}{}{c}{d}x",
+            "\\begin{abstract}\na\nb\nc\nd\n\\end{abstract}\n\nx",
+        ),
         "harvmac": ("\\Title{hep-th/1}{Strings}x", "\\title{Strings}\n\nx"),
         "amstex": (
             "\\topmatter\\title T\\endtitle\\author A B\\endauthor\\endtopmatter\\document x",

@@ -6,6 +6,8 @@ import dataclasses
 import gzip
 import json
 
+import pytest
+
 from data_prep import paper
 from data_prep.paper import passes, process_paper, with_metadata
 from data_prep.reasons import REASONS
@@ -98,3 +100,16 @@ def test_command(tmp_path, capsys):
     assert (second["status"], second["reason"], second["text"]) == ("rejected", "empty_archive", None)
     assert paper.main(["--set", "data.min_chars=100", "--text", str(good)]) == 0
     assert capsys.readouterr().out == first["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{\\bf On Strings}\n\n{\\bf Abstract.} We.", "{\\bf On Strings}\n\n{\\bf Abstract.} We."),
+        ("\\section*{Abstract}\nWe.", "\\title{On strings}\n\n\\section*{Abstract}\nWe."),
+        ("An abstract group.", "\\title{On strings}\n\n\\begin{abstract}\nWe.\n\\end{abstract}\n\nAn abstract group."),
+    ],
+    ids=["title_page_by_hand", "abstract_as_a_section", "the_word_in_prose"],
+)
+def test_metadata_does_not_repeat_a_title_page(text, expected):
+    assert paper.with_metadata(text, {"title": "On strings", "abstract": "We."}) == expected

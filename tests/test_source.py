@@ -1,5 +1,6 @@
 """Ids from names, archives from bulk tars (damaged ones too) and folders, months."""
 
+import os
 import tarfile
 
 import pytest
@@ -13,6 +14,7 @@ from data_prep.source import (
     paper_id_of,
     parse_months,
     read_bytes,
+    source_files,
 )
 from settings import UserError
 from tests.tiny_corpus import bulk_tar
@@ -164,3 +166,28 @@ def test_command(tmp_path, capsys):
     assert main(["--source", str(tmp_path), "--list"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5 and "5 archives of 5 papers" in err
+
+
+def test_tars_joined_end_to_end_are_read_to_the_end(tmp_path):
+    for number in (1, 2):
+        bulk_tar(tmp_path / f"{number}.tar", MEMBERS[number : number + 1])
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    (joined / "all.tar").write_bytes(b"".join((tmp_path / f"{number}.tar").read_bytes() for number in (1, 2)))
+    problems: list[str] = []
+    assert [ref.paper_id for ref in list_archives(joined, problems)] == ["2301.00002", "2301.00003"]
+    assert len(problems) == 1 and "follow an end mark" in problems[0]
+
+
+def test_links_are_followed_and_what_is_no_file_is_skipped(tmp_path):
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    source.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "2301.00001.gz").write_bytes(b"x")
+    (source / "sub").symlink_to(elsewhere)
+    (source / "loop").symlink_to(source)
+    (source / "2301.00002.gz").symlink_to(tmp_path / "nothing")
+    os.mkfifo(source / "2301.00003.gz")
+    skipped: list[str] = []
+    assert [path.name for path in source_files(source, skipped.append)] == ["2301.00001.gz"]
+    assert len(skipped) == 2
