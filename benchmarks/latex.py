@@ -319,6 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--truth", type=Path, metavar="FILE", help='{"broken": {ID: ..}}: archives that are no papers')
     parser.add_argument("--peers", nargs="*", default=[], choices=sorted(PEERS), help="other tools to run beside ours")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N archives")
+    parser.add_argument("--no-scaling", action="store_true", help="leave out the paper that is doubled up to 20 MB")
     parser.add_argument("--show-words", metavar="NAME", help="print the words that this archive lost and gained")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
     args = parser.parse_args(argv)
@@ -335,7 +336,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     truth = json.loads(args.truth.read_text(encoding="utf-8")) if args.truth else {}
     result = summary(papers, prose, truth)
     result["peers"] = {name: peer_ratio(name, papers) for name in args.peers}
-    result["scaling"] = scaling(settings)
+    if not args.no_scaling:
+        result["scaling"] = scaling(settings)
     show(result)
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
