@@ -3,32 +3,37 @@
     python data_prep/extraction.py ARCHIVE...
 
 lists what each archive holds and what it would be taken for; an arXiv bulk tar (members YYMM/x.gz) lists each of its
-papers. Nothing is ever written to disk. Formats: a gzip'd or bare tar, a gzip'd or bare TeX file; PDF, PostScript, HTML
-and office documents are recognised and refused, so are arXiv's stubs for withdrawn papers.
+papers. Nothing is ever written to disk. Formats: a tar or a TeX file, bare, gzip'd or in Unix compress (.Z), and a zip
+of TeX files; members may be packed by themselves (paper.tex.Z). PDF, PostScript, HTML and office documents are
+recognised and refused, so are arXiv's stubs for withdrawn papers.
 
 A truncated or corrupt stream costs the paper: half a paper is worse than none. One bad member (outside the archive, a
-link or a device, larger than data.max_file_bytes) does not: it is skipped and counted.
+link or a device, larger than data.max_file_bytes, corrupt by itself) does not: it is skipped and counted. Of two
+members of one name the last counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import codecs
 import io
 import posixpath
 import re
 import sys
 import tarfile
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/extraction.py`
     sys.path.insert(0, str(ROOT))
 
+from data_prep import unix_compress
+from data_prep.decoding import decode_all, utf16_of
 from data_prep.reasons import REASONS
 from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
@@ -93,6 +98,8 @@ def read_archive(data: bytes, name: str, settings: DataSettings) -> Archive:
     """
     if not data:
         raise Rejected("empty_archive", "zero bytes")
+    if data[:2] == unix_compress.MAGIC:
+        data = _uncompress(data, settings.max_archive_bytes, "data.max_archive_bytes")
     if data[:2] == b"\x1f\x8b":
         source: io.BufferedReader = io.BufferedReader(_Inflated(data, settings.max_archive_bytes), _CHUNK)
     else:
@@ -109,15 +116,17 @@ def read_archive(data: bytes, name: str, settings: DataSettings) -> Archive:
         raise Rejected("empty_archive", "a gzip of zero bytes")
     if _is_tar(head):
         return _read_tar(source, settings)
+    if head[:4] == b"PK\x03\x04":
+        return _read_zip(source.read(), settings)
     return _read_single(source, head, name, settings)
 
 
 class _Inflated(io.RawIOBase):
     """A gzip stream (several members allowed, trailing zeros ignored), decompressed up to a limit as it is read."""
 
-    def __init__(self, data: bytes, limit: int) -> None:
+    def __init__(self, data: bytes, limit: int, knob: str = "data.max_archive_bytes") -> None:
         self._data, self._offset = memoryview(data), 0
-        self._limit, self._total = limit, 0
+        self._limit, self._total, self._knob = limit, 0, knob
         self._inflate = zlib.decompressobj(wbits=31)
         self._pending = b""
 
@@ -147,7 +156,7 @@ class _Inflated(io.RawIOBase):
             if out:
                 self._total += len(out)
                 if self._total > self._limit:
-                    raise Rejected("archive_too_large", f"decompressed over data.max_archive_bytes {self._limit}")
+                    raise Rejected("archive_too_large", f"decompressed over {self._knob} {self._limit}")
                 buffer[: len(out)] = out
                 return len(out)
 
@@ -165,56 +174,167 @@ def _is_tar(head: bytes) -> bool:
     return stored == sum(head) - sum(head[148:156]) + 8 * 32
 
 
+class _Members:
+    """What is taken of an archive, one member after the other, within the limits."""
+
+    def __init__(self, settings: DataSettings) -> None:
+        self.settings = settings
+        self.archive = Archive("multi_file_tar")
+        self.raw: dict[str, bytes] = {}
+        self.count = self.tex_bytes = 0
+        self.too_large = ""
+
+    def path_of(self, name: str, size: int, regular: bool) -> str | None:
+        """The path of a member that is worth reading; the others are counted."""
+        settings, counters = self.settings, self.archive.counters
+        self.count += 1
+        if self.count > settings.max_members:
+            raise Rejected("archive_too_large", f"more members than data.max_members {settings.max_members}")
+        path = _safe_path(name)
+        if path is None:
+            counters["member_outside_archive"] += 1
+        elif not regular:
+            counters["member_not_a_file"] += 1
+        elif not _may_be_tex(path):
+            self.archive.other_members[path] = size
+        elif size > settings.max_file_bytes:
+            counters["member_too_large"] += 1
+            self.archive.other_members[path] = size
+            self.too_large = f"{path} has {size} bytes > data.max_file_bytes {settings.max_file_bytes}"
+        else:
+            return path
+        return None
+
+    def add(self, path: str, content: bytes) -> None:
+        """Keep a member if it is TeX. Of two members of one name the last counts, as tar would have it."""
+        size = len(content)
+        packed = _suffix(path) in _PACKED_SUFFIXES
+        if packed:
+            try:
+                content = _unpacked(content, self.settings)
+                path = posixpath.splitext(path)[0]
+            except (Rejected, ValueError, EOFError, OSError):
+                self.archive.counters["member_broken"] += 1
+                content = b""
+        if not content or not _is_tex_member(path, content):
+            self.archive.other_members[path] = size
+            return
+        self.tex_bytes += len(content) - len(self.raw.get(path, b""))
+        limit = _TEX_FILES * self.settings.max_file_bytes
+        if self.tex_bytes > limit:
+            raise Rejected("archive_too_large", f"TeX files of more than {_TEX_FILES} x data.max_file_bytes, {limit}")
+        self.raw[path] = content
+
+    def finished(self) -> Archive:
+        archive = self.archive
+        if not self.count:
+            raise Rejected("empty_archive", "an archive without members")
+        archive.files = decode_all(self.raw, archive.counters)
+        tex = [path for path in archive.files if not _is_readme(path)]
+        if not tex:
+            if self.too_large:
+                raise Rejected("archive_too_large", self.too_large)
+            raise Rejected(*_without_tex(archive))
+        if len(tex) == 1 and not archive.other_members:
+            archive.kind = "single_file_tar"
+            _refuse_stub(self.raw[tex[0]])
+        return archive
+
+
+_TEX_FILES = 5  # all TeX files together, in lengths of the longest single one
+_EXTENDED_HEADER = 1 << 20  # bytes; what tarfile reads whole before it tells of the member
+_EXTENDED = {
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+}
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that is refused before tarfile reads or skips what it declares."""
+
+    limit = 0
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: Any, errors: str) -> Any:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENDED and header.size > _EXTENDED_HEADER:
+            raise Rejected("broken_archive", f"an extended header of {header.size} bytes")
+        if header.size > cls.limit:
+            raise Rejected("archive_too_large", f"{header.name} declares {header.size} bytes > {cls.limit}")
+        return header
+
+
 def _read_tar(source: io.BufferedReader, settings: DataSettings) -> Archive:
-    archive = Archive("multi_file_tar")
-    raw: dict[str, bytes] = {}
-    counters = archive.counters
-    members, too_large = 0, ""
+    members = _Members(settings)
+    header = type("_LimitedHeader", (_Header,), {"limit": settings.max_archive_bytes})
     try:
-        with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK) as tar:
+        with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK, tarinfo=header) as tar:
             for member in tar:
-                members += 1
-                if members > settings.max_members:
-                    raise Rejected("archive_too_large", f"more members than data.max_members {settings.max_members}")
                 if member.isdir():
+                    members.count += 1
                     continue
-                path = _safe_path(member.name)
+                regular = member.isreg() and not member.issparse()
+                path = members.path_of(member.name, member.size, regular)
                 if path is None:
-                    counters["member_outside_archive"] += 1
-                elif not member.isreg() or member.issparse():
-                    counters["member_not_a_file"] += 1
-                elif not _may_be_tex(path):
-                    archive.other_members[path] = member.size
-                elif member.size > settings.max_file_bytes:
-                    counters["member_too_large"] += 1
-                    archive.other_members[path] = member.size
-                    too_large = f"{path} has {member.size} bytes > data.max_file_bytes {settings.max_file_bytes}"
-                else:
-                    stream = tar.extractfile(member)
-                    content = stream.read() if stream else b""
-                    if len(content) < member.size:
-                        raise Rejected("broken_archive", f"tar ends inside {path}")
-                    if _is_tex_member(path, content):
-                        raw[path] = content
-                    else:
-                        archive.other_members[path] = member.size
+                    continue
+                stream = tar.extractfile(member)
+                content = stream.read() if stream else b""
+                if len(content) < member.size:
+                    raise Rejected("broken_archive", f"tar ends inside {path}")
+                members.add(path, content)
             # What follows the tar's end mark is padding, but a gzip stream that breaks there is broken all the same.
             while source.read(_CHUNK):
                 pass
     except (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError) as error:
-        raise Rejected("broken_archive", f"corrupt tar after {members} members: {error}") from None
-    if not members:
-        raise Rejected("empty_archive", "a tar without members")
-    archive.files = _decode_all(raw, counters)
-    tex = [path for path in archive.files if not _is_readme(path)]
-    if not tex:
-        if too_large:
-            raise Rejected("archive_too_large", too_large)
-        raise Rejected(*_without_tex(archive))
-    if len(tex) == 1 and not archive.other_members:
-        archive.kind = "single_file_tar"
-        _refuse_stub(raw[tex[0]])
-    return archive
+        raise Rejected("broken_archive", f"corrupt tar after {members.count} members: {error}") from None
+    return members.finished()
+
+
+def _read_zip(data: bytes, settings: DataSettings) -> Archive:
+    """A zip of TeX files, as some papers came; an office document is a zip too."""
+    members = _Members(settings)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as zipped:
+            entries = zipped.infolist()
+            if any(entry.filename.startswith(("word/", "ppt/", "xl/", "content.xml")) for entry in entries):
+                raise Rejected("docx_only", f"a zip of {len(entries)} members of an office document")
+            for entry in entries:
+                if entry.is_dir():
+                    members.count += 1
+                    continue
+                path = members.path_of(entry.filename, entry.file_size, True)
+                if path is None:
+                    continue
+                with zipped.open(entry) as stream:  # never more than was declared, and checked against it
+                    members.add(path, stream.read(settings.max_file_bytes))
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError, OSError) as error:
+        raise Rejected("broken_archive", f"corrupt zip after {members.count} members: {error}") from None
+    return members.finished()
+
+
+_PACKED_SUFFIXES = {".gz", ".z"}
+
+
+def _unpacked(content: bytes, settings: DataSettings) -> bytes:
+    """The content of a member that is packed by itself, `paper.tex.Z` or `paper.tex.gz`."""
+    limit = settings.max_file_bytes
+    if content[:2] == unix_compress.MAGIC:
+        return _uncompress(content, limit, "data.max_file_bytes")
+    if content[:2] == b"\x1f\x8b":
+        return io.BufferedReader(_Inflated(content, limit, "data.max_file_bytes"), _CHUNK).read()
+    return content
+
+
+def _uncompress(data: bytes, limit: int, knob: str) -> bytes:
+    try:
+        return unix_compress.decompress(data, limit)
+    except OverflowError:
+        raise Rejected("archive_too_large", f"decompressed over {knob} {limit}") from None
+    except ValueError as error:
+        raise Rejected("broken_archive", f"corrupt .Z: {error}") from None
 
 
 def _read_single(source: io.BufferedReader, head: bytes, name: str, settings: DataSettings) -> Archive:
@@ -237,7 +357,7 @@ def _read_single(source: io.BufferedReader, head: bytes, name: str, settings: Da
         raise Rejected("broken_archive" if _is_binary(content) else "no_tex", f"begins with {content[:12]!r}")
     path = _single_path(name)
     archive = Archive("single_tex")
-    archive.files = _decode_all({path: content}, archive.counters)
+    archive.files = decode_all({path: content}, archive.counters)
     return archive
 
 
@@ -245,8 +365,7 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"%pdf",), "pdf_only"),
     ((b"%!ps", b"\x04%!ps", b"\xc5\xd0\xd3\xc6"), "postscript_only"),
     ((b"<!doctype html", b"<html", b"<?xml"), "html_only"),
-    ((b"pk\x03\x04", b"\xd0\xcf\x11\xe0"), "docx_only"),
-    ((b"\x1f\x9d",), "broken_archive"),  # Unix compress
+    ((b"\xd0\xcf\x11\xe0",), "docx_only"),
 )
 
 
@@ -277,7 +396,12 @@ def _is_readme(path: str) -> bool:
 def _may_be_tex(path: str) -> bool:
     base = posixpath.basename(path)
     # "._paper.tex" is what macOS leaves beside a file; it is not that file.
-    return not base.startswith("._") and (_is_readme(path) or _suffix(path) not in OTHER_SUFFIXES)
+    if base.startswith("._"):
+        return False
+    suffix = _suffix(path)
+    if suffix in _PACKED_SUFFIXES:
+        return _suffix(posixpath.splitext(path)[0]) in TEX_SUFFIXES
+    return _is_readme(path) or suffix not in OTHER_SUFFIXES
 
 
 def _is_tex_member(path: str, content: bytes) -> bool:
@@ -288,7 +412,7 @@ def _is_tex_member(path: str, content: bytes) -> bool:
 
 def _is_binary(content: bytes) -> bool:
     """Whether the file cannot be text: a known format, or control bytes that UTF-16 does not explain."""
-    if _utf16(content):
+    if utf16_of(content):
         return False
     sample = content[:_SNIFF]
     return content.startswith((b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04")) or (
@@ -338,92 +462,6 @@ def _without_tex(archive: Archive) -> tuple[str, str]:
     return "no_tex", detail
 
 
-# inputenc's names, and those of CJK environments, in Python's words.
-_ENCODINGS = {
-    "latin1": "cp1252", "latin2": "iso8859-2", "latin3": "iso8859-3", "latin4": "iso8859-4", "latin5": "iso8859-9",
-    "latin9": "iso8859-15", "latin10": "iso8859-16", "ansinew": "cp1252", "cp1252": "cp1252", "cp1250": "cp1250",
-    "cp1251": "cp1251", "cp1257": "cp1257", "cp437": "cp437", "cp850": "cp850", "cp852": "cp852", "cp855": "cp855",
-    "cp865": "cp865", "cp866": "cp866", "koi8-r": "koi8-r", "koi8-u": "koi8-u", "iso88595": "iso8859-5",
-    "applemac": "mac-roman", "macce": "mac-latin2", "maccyr": "mac-cyrillic", "gbk": "gbk", "gb": "gb18030",
-    "big5": "big5", "bg5": "big5", "sjis": "shift-jis", "jis": "iso2022-jp", "ks": "euc-kr", "euc-jp": "euc-jp",
-}  # fmt: skip
-_DECLARED = re.compile(
-    rb"\[\s*([\w-]+)\s*\]\s*\{\s*inputenc\s*\}|\\inputencoding\s*\{\s*([\w-]+)\s*\}"
-    rb"|\\begin\s*\{CJK\*?\}\s*(?:\[[^\]]*\]\s*)?\{\s*([\w-]+)\s*\}"
-)
-
-
-def _decode_all(raw: dict[str, bytes], counters: Counter[str]) -> dict[str, str]:
-    """Every file's text; a file that is not UTF-8 takes the encoding that it, or else another file, declares."""
-    texts, undecided = {}, []
-    for path, content in raw.items():
-        text = _decode_unicode(content)
-        if text is None:
-            undecided.append(path)
-            text = ""
-        texts[path] = text
-    if undecided:
-        shared = next(filter(None, map(_declared_encoding, raw.values())), None)
-        for path in undecided:
-            encoding = _declared_encoding(raw[path]) or shared
-            texts[path] = _decode_bytes(raw[path], encoding)
-            counters["decoded_as_declared" if encoding else "decoded_as_cp1252"] += 1
-    return {path: _normalise_lines(text) for path, text in texts.items()}
-
-
-def _decode_unicode(content: bytes) -> str | None:
-    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return content.decode("utf-32", "replace")
-    if encoding := _utf16(content):
-        return content.decode(encoding, "replace").removeprefix("\ufeff")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-
-
-def _utf16(content: bytes) -> str | None:
-    if content.startswith(codecs.BOM_UTF16_LE):
-        return "utf-16-le"
-    if content.startswith(codecs.BOM_UTF16_BE):
-        return "utf-16-be"
-    sample = content[:400]
-    if len(sample) >= 16 and sample.count(0) > 0.4 * len(
-        sample
-    ):  # TeX is mostly ASCII, hence zeros at every other byte
-        if not sample[0::2].strip(b"\0"):
-            return "utf-16-be"
-        if sample[1::2].count(0) > 0.9 * len(sample[1::2]):
-            return "utf-16-le"
-        if sample[0::2].count(0) > 0.9 * len(sample[0::2]):
-            return "utf-16-be"
-    return None
-
-
-def _declared_encoding(content: bytes) -> str | None:
-    for match in _DECLARED.finditer(content):
-        name = next(filter(None, match.groups())).decode("ascii", "replace").lower()
-        if name in _ENCODINGS:
-            return _ENCODINGS[name]
-    return None
-
-
-def _decode_bytes(content: bytes, encoding: str | None) -> str:
-    for candidate in filter(None, (encoding, "cp1252")):
-        try:
-            return content.decode(candidate)
-        except UnicodeDecodeError:
-            continue
-    return content.decode("latin-1")  # every byte means something there
-
-
-def _normalise_lines(text: str) -> str:
-    if "\r" not in text:
-        return text
-    # "\r\r\n" is what two conversions to DOS leave.
-    return text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
-
-
 def read_text_file(path: Path, settings: DataSettings) -> str:
     """One TeX file of the disk, decoded as a member of an archive would be."""
     content = path.read_bytes()
@@ -432,7 +470,7 @@ def read_text_file(path: Path, settings: DataSettings) -> str:
             f"{path}: {len(content)} bytes, more than data.max_file_bytes {settings.max_file_bytes}; "
             "raise it with --set data.max_file_bytes=N"
         )
-    return _decode_all({"file": content}, Counter())["file"]
+    return decode_all({"file": content}, Counter())["file"]
 
 
 def archives_of(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import gzip
 import io
 import json
 import tarfile
+import zipfile
 
 import pytest
 
@@ -28,6 +30,14 @@ def tar(files: dict[str, str | bytes], extra: tuple[tarfile.TarInfo, ...] = ()) 
             archive.addfile(info, io.BytesIO(data))
         for info in extra:
             archive.addfile(info)
+    return buffer.getvalue()
+
+
+def zipped(files: dict[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
     return buffer.getvalue()
 
 
@@ -78,7 +88,8 @@ def test_several_gzip_streams_and_padding():
         ("postscript_only", gzip.compress(tar({"paper.ps": b"%!PS"}))),
         ("html_only", b"<html><body>gone</body></html>"),
         ("html_only", gzip.compress(b"<!DOCTYPE html>\n<p>")),
-        ("docx_only", b"PK\x03\x04rest"),
+        ("docx_only", zipped({"[Content_Types].xml": "x", "word/document.xml": "x"})),
+        ("broken_archive", b"PK\x03\x04rest"),
         ("withdrawn_source", gzip.compress(b"%auto-ignore\nThis paper has been withdrawn by the author.\n")),
         ("withdrawn_source", b"This paper has been withdrawn by the author due to a crucial error in \\S 3."),
         ("broken_archive", b"\x1f\x9d\x90old compress"),
@@ -217,3 +228,77 @@ def test_command_lists_archives_and_reasons(tmp_path, capsys):
 def test_readme_json_is_kept_as_text():
     files = {"00README.json": json.dumps({"sources": []}), "a.tex": PAPER}
     assert "00README.json" in read_archive(tar(files), "x", SETTINGS).files
+
+
+# PAPER, packed by ncompress's `compress`.
+COMPRESSED = base64.b64decode("H52QXMi8GVOnTRk3dMawCTNnzp4wcuikUVimjwIuYsqcSeNmj0CCBhFaRFKGDZs3Li4eJONxYMGDdCwC")
+
+
+def test_unix_compress():
+    archive = read_archive(COMPRESSED, "hep-th9901001.Z", SETTINGS)
+    assert archive.kind == "single_tex" and list(archive.files.values()) == [PAPER]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.tex.Z", COMPRESSED), ("a.tex.gz", gzip.compress(PAPER.encode())), ("a.tex.gz", PAPER.encode())],
+    ids=["compress", "gzip", "gzip_in_name_alone"],
+)
+def test_members_that_are_packed_by_themselves(name, content):
+    assert read_archive(tar({name: content, "b.eps.Z": b"x"}), "x", SETTINGS).files == {"a.tex": PAPER}
+
+
+def test_a_corrupt_packed_member_costs_itself_alone():
+    archive = read_archive(tar({"main.tex": PAPER, "b.tex.gz": gzip.compress(b"x" * 99)[:-9]}), "x", SETTINGS)
+    assert list(archive.files) == ["main.tex"] and archive.counters["member_broken"] == 1
+
+
+def test_a_packed_member_is_bounded():
+    bomb = tar({"main.tex": PAPER, "b.tex.gz": gzip.compress(bytes(5000))})
+    assert read_archive(bomb, "x", limited(max_file_bytes=1000)).counters["member_broken"] == 1
+
+
+def test_zip_of_tex():
+    archive = read_archive(zipped({"a/main.tex": PAPER, "fig.png": "x"}), "x.zip", SETTINGS)
+    assert archive.files == {"a/main.tex": PAPER} and archive.other_members == {"fig.png": 1}
+
+
+def test_the_last_of_two_members_of_one_name_counts():
+    first, second = tar({"a.tex": PAPER.replace("Hello", "Old")}), tar({"a.tex": PAPER})
+    assert read_archive(first[:1024] + second, "x", SETTINGS).files == {"a.tex": PAPER}
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("size", [1 << 41, 1 << 60])
+def test_a_wild_declared_size_is_refused_at_once(size):
+    assert reason_of(gzip.compress(header("fig.png", size) + bytes(5000))) == "archive_too_large"
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_giant_extended_header_is_not_read(kind):
+    data = header("x", 50_000_000, kind) + bytes(50_000_000)
+    with pytest.raises(Rejected, match="extended header of 50000000 bytes"):
+        read_archive(data, "x", SETTINGS)
+
+
+def test_all_tex_files_together_are_bounded():
+    files: dict[str, str | bytes] = {f"{number}.tex": PAPER for number in range(9)}
+    with pytest.raises(Rejected, match=r"5 x data\.max_file_bytes"):
+        read_archive(tar(files), "x", limited(max_file_bytes=100))
+
+
+def test_foreign_bytes_in_utf8_cost_themselves_alone():
+    text = PAPER.replace("Hello", "Grüße, Erdős, Čech – naïve Übung").encode().replace(b"Hello", b"") + b"% caf\xe9\n"
+    archive = read_archive(text, "x.tex", SETTINGS)
+    decoded = archive.files["x.tex"]
+    assert "Grüße, Erdős, Čech" in decoded and "café" in decoded and archive.counters["decoded_as_mixed"] == 1
+
+
+def test_latin_1_with_a_chance_sequence_of_utf8_stays_latin_1():
+    text = PAPER.replace("Hello", "é è à ç ö ü Ã© é è").encode("latin-1")
+    assert "é è à ç ö ü" in read_archive(text, "x.tex", SETTINGS).files["x.tex"]
