@@ -41,7 +41,7 @@ from data_prep.latex_cleaner import passes, unicode_text
 from data_prep.latex_commands import PROTECTED_COMMANDS
 from data_prep.source import paper_id_of
 from data_prep.tex_scan import hide_verbatim, show_verbatim
-from settings import DataSettings, UserError, load_settings, run_command
+from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
 FLOOR_RUNS = 3
 SHORT = 200  # words of reference prose; shorter documents are reported apart
@@ -320,10 +320,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", nargs="*", default=[], choices=sorted(PEERS), help="other tools to run beside ours")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N archives")
     parser.add_argument("--no-scaling", action="store_true", help="leave out the paper that is doubled up to 20 MB")
+    add_config_arguments(parser)
     parser.add_argument("--show-words", metavar="NAME", help="print the words that this archive lost and gained")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
     args = parser.parse_args(argv)
-    settings = load_settings(overrides=["data.min_chars=0", "data.languages=null"]).data
+    settings = settings_from_args(args).data
     papers = load(args.source, args.sources_json, args.limit)
     if args.show_words:
         return show_words([paper for paper in papers if paper.name.endswith(args.show_words)], settings)

@@ -474,29 +474,32 @@ def read_text_file(path: Path, settings: DataSettings) -> str:
 
 
 def archives_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of the archive at `path`, or of every paper in it where it is a bulk tar or a folder."""
-    from data_prep.source import list_archives, paper_id_of, read_bytes
+    """(name, bytes) of the archive at `path`, or of every paper in it where it is a bulk tar or a folder.
 
-    if path.is_dir():
-        for ref in list_archives(path):
-            yield ref.name, read_bytes(ref)
-        return
+    What cannot be read of a bulk tar or a folder is told on stderr.
+    """
+    from data_prep.source import list_archives, read_bytes, read_index
+
+    problems: list[str] = []
     try:
-        with path.open("rb") as file:
-            is_tar = _is_tar(file.read(512))
-        if is_tar:  # a bulk tar is half a gigabyte: its papers are read one at a time
-            with tarfile.open(path, mode="r:") as tar:
-                papers = [m for m in tar if m.isreg() and m.name.endswith((".gz", ".pdf")) and paper_id_of(m.name)]
-                for member in papers:
-                    stream = tar.extractfile(member)
-                    yield member.name, stream.read() if stream else b""
-                if papers:
-                    return
-    except tarfile.TarError:
-        pass  # a single archive, and broken: read_archive says how
+        if path.is_dir():
+            refs = list_archives(path, problems)
+        else:
+            with path.open("rb") as file:
+                is_tar = _is_tar(file.read(512))
+            # A bulk tar is half a gigabyte: its papers are read one at a time. A paper's own tar lists no papers.
+            refs = list(read_index(path, path.name, problems)) if is_tar and path.suffix == ".tar" else []
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; give the path of an archive") from None
-    yield path.name, path.read_bytes()
+    if refs and (path.is_dir() or refs[0].name != path.name):
+        for problem in problems:
+            print(f"problem: {problem}", file=sys.stderr)
+        for ref in refs:
+            yield ref.name, read_bytes(ref)
+    elif path.is_dir():
+        raise UserError(f"{path}: no archives in this folder (names such as 2301.00001v2.tar.gz, or bulk tars)")
+    else:
+        yield path.name, path.read_bytes()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

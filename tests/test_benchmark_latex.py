@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import latex
 from benchmarks.prose_reference import recall_and_precision, reference, words
+from settings import load_settings
 from tests.tiny_corpus import bulk_tar
 
 PROSE = "Every continuous function on a compact interval attains its maximum somewhere. " * 30
@@ -58,6 +59,6 @@ def test_lost_and_left(tmp_path):
     kept = PAPER.replace("$x\\in\\R$", "\\def\\a#1{\\ifdim#1pt<2pt x\\fi}\\a{3}")
     bulk_tar(source / "x.tar", [("2301.00001.gz", gzip.compress(kept.encode())), ("2301.00002.gz", b"junk")])
     papers = latex.load(source, None, None)
-    latex.measure(papers, latex.load_settings(overrides=["data.min_chars=0", "data.languages=null"]).data)
+    latex.measure(papers, load_settings().data)
     result = latex.summary(papers, False, {})
     assert list(result["lost"]) == ["2301.00002.gz"] and result["macros_left_total"] == {"all": 1}

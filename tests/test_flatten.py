@@ -1,171 +1,148 @@
-"""The choice of the main file and the order of included files."""
+"""One text from a paper's files, its supplements at the end; the command."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from data_prep import flatten as module
-from data_prep.extraction import Rejected
 from data_prep.flatten import choose_main, flatten
+from data_prep.latex_cleaner import clean
+from data_prep.supplement import append, definitions
 
 
-def document(body: str, document_class: str = "article") -> str:
-    return f"\\documentclass{{{document_class}}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
+def document(body: str, preamble: str = "") -> str:
+    return f"\\documentclass{{article}}\n{preamble}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"
 
 
-def flat(files: dict[str, str], main: str | None = None) -> module.Flattened:
-    return flatten(files, 1_000_000, main)
+def prose(subject: str) -> str:
+    sentences = "The {0} of them is here. Every {0} has an end. Then one {0} more is taken. Both are {0} in this sense."
+    return " ".join(sentences.format(f"{subject} {word}") for word in ("first", "second", "third", "last"))
+
+
+PAPER = document(f"\\maketitle\n{prose('apple')}", "\\title{On apples}\n\\newcommand{\\x}{\\alpha}")
+SUPPLEMENT = document(
+    f"\\maketitle\n{prose('pear')} It is $\\x$ and $\\y$.",
+    "\\usepackage[margin=1in]{geometry}\n\\pagestyle{empty}\n\\title[Pears]{Supplement:\\\\On pears}\n"
+    "\\author{A. Nobody}\n"
+    "\\newcommand{\\y}{\\beta}\n\\renewcommand{\\x}{\\gamma}\n",
+)
+
+
+def test_a_supplement_stands_before_the_end_of_the_document():
+    result = flatten({"paper.tex": PAPER, "supp.tex": SUPPLEMENT}, 100_000)
+    text = result.text
+    places = [
+        "On apples",
+        "apple first",
+        "\\appendix",
+        "\\newcommand{\\y}",
+        "On pears",
+        "pear first",
+        "\\end{document}",
+    ]
+    found = [text.index(place) for place in places]
+    assert found == sorted(found)
+    assert text.count("\\end{document}") == text.count("\\begin{document}") == text.count("\\documentclass") == 1
+    assert result.included == ["paper.tex", "supp.tex"] and result.counters == {"supplements": 1}
+
+
+def test_a_supplement_is_cleaned_with_its_own_macros_and_under_a_heading():
+    text = clean(flatten({"paper.tex": PAPER, "supp.tex": SUPPLEMENT}, 100_000).text)
+    assert text.startswith("\\title{On apples}")
+    assert "\\section*{Supplement: On pears}" in text and text.count("\\title") == 1
+    assert "It is $\\gamma$ and $\\beta$." in text
+    for gone in ("geometry", "pagestyle", "Nobody", "maketitle", "newcommand"):
+        assert gone not in text
+
+
+def test_a_title_within_the_body_of_a_supplement():
+    supplement = document(f"\\title{{Pears}}\\maketitle\n{prose('pear')}")
+    assert "\\section*{Pears}" in append(PAPER, supplement) and append(PAPER, supplement).count("\\title{") == 1
+
+
+def test_a_paper_with_an_appendix_gets_no_second_one():
+    paper = PAPER.replace("\\end{document}", "\\appendix more\\end{document}")
+    assert append(paper, SUPPLEMENT).count("\\appendix") == 1
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("paper", "end"),
     [
-        "\\input{one}",
-        "\\input{one.tex}",
-        "\\input one",
-        "\\input one.tex",
-        '\\input "one"',
-        "\\input{ONE}",
-        "\\input{./one}",
-        "\\include{one}",
-        "\\subfile{one}",
-        "\\import{./}{one}",
-        "\\subimport{}{one}",
-        "\\InputIfFileExists{one}{}{}",
+        pytest.param("\\documentstyle{amsppt}\\document words\n\\enddocument\nscratch", "\\enddocument", id="amstex"),
+        pytest.param("plain words\n\\bye\nscratch", "\\bye", id="plain"),
+        pytest.param("plain words\n\\vfill\\eject\\end\n", "\\end\n", id="plain_end"),
+        pytest.param(document("\\verb|\\end{document}| more"), "\n\\end{document}\n", id="verbatim"),
+        pytest.param(document("words").replace("\\end{document}", ""), None, id="no_end"),
     ],
 )
-def test_included(call):
-    result = flat({"main.tex": document(f"before {call}\nafter"), "one.tex": "inner words"})
-    assert result.text.index("before") < result.text.index("inner words") < result.text.index("after")
-    assert result.included == ["main.tex", "one.tex"]
-    assert not result.counters
+def test_where_a_document_ends(paper, end):
+    text = append(paper, SUPPLEMENT)
+    assert text.index("pear first") > text.index("words" if "words" in paper else "more")
+    if end:
+        assert text.index("pear last") < text.rindex(end)
 
 
 @pytest.mark.parametrize(
-    "text", ["%\\input{one}\n", "\\verb|\\input{one}|", "\\begin{verbatim}\\input{one}\\end{verbatim}"]
+    "other",
+    [
+        pytest.param(document(prose("apple").replace("an end", "one end")), id="another_version"),
+        pytest.param(document("\\begin{tikzpicture}\\draw (0,0) -- (1,1);\\end{tikzpicture}"), id="figure"),
+        pytest.param(document("\\input{body}"), id="another_frame_of_the_same_text"),
+    ],
 )
-def test_not_included(text):
-    assert "inner words" not in flat({"main.tex": document(text), "one.tex": "inner words"}).text
+def test_documents_that_are_left_out(other):
+    files = {"paper.tex": document("\\input{body}"), "body.tex": prose("apple"), "other.tex": other, "paper.bbl": "x"}
+    result = flatten(files, 100_000)
+    assert result.main == "paper.tex" and result.counters == {"documents_left_out": 1}
+    assert result.text.count("apple first") == 4
 
 
-def test_longer_commands_are_no_inclusion():
-    assert "\\includegraphics{one}" in flat({"main.tex": document("\\includegraphics{one}"), "one.tex": "x"}).text
+def test_files_that_both_documents_include_come_once():
+    macros = "\\newcommand{\\z}{\\zeta}"
+    paper, supplement = (document(prose(name) + " $\\z$", "\\input{macros}") for name in ("apple", "pear"))
+    result = flatten({"a.tex": paper, "b.tex": supplement, "macros.tex": macros}, 100_000)
+    assert result.text.count(macros) == 1 and result.counters == {"supplements": 1, "input_repeated": 1}
+    assert clean(result.text).count("$\\zeta$") == 2
 
 
-def test_order_is_that_of_the_text():
-    files = {"a.tex": "AAA", "main.tex": document("\\input{z} middle \\input{a}"), "z.tex": "ZZZ"}
-    assert flat(files).included == ["main.tex", "z.tex", "a.tex"]
+def test_a_main_file_that_is_given_stands_alone():
+    result = flatten({"paper.tex": PAPER, "supp.tex": SUPPLEMENT}, 100_000, "supp.tex")
+    assert result.main == "supp.tex" and "apple" not in result.text
 
 
-def test_folders():
-    files = {
-        "src/main.tex": document("\\input{s1} \\import{parts/}{two} \\input{../top}"),
-        "src/s1.tex": "S1",
-        "src/parts/two.tex": "TWO \\input{three}",
-        "src/parts/three.tex": "THREE",
-        "top.tex": "TOP",
-    }
-    result = flat(files)
-    assert result.main == "src/main.tex"
-    assert result.included == ["src/main.tex", "src/s1.tex", "src/parts/two.tex", "src/parts/three.tex", "top.tex"]
-
-
-def test_subfile_gives_its_body():
-    sub = "\\documentclass[main.tex]{subfiles}\n\\begin{document}\nalpha\n\\end{document}\ntail"
-    text = flat({"main.tex": document("\\subfile{sec/one}\nafter"), "sec/one.tex": sub}).text
-    assert "alpha" in text and "tail" not in text and "subfiles" not in text
-
-
-def test_endinput():
-    text = flat({"main.tex": document("\\input{one} after"), "one.tex": "a\n\\endinput\nscratch"}).text
-    assert "scratch" not in text and "after" in text
-
-
-def test_cycles_are_cut_and_counted():
-    result = flat(
-        {"main.tex": document("\\input{a}"), "a.tex": "A \\input{b}", "b.tex": "B \\input{a} C \\input{main}"}
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "\\newcommand{\\a}[2][x]{#1#2}",
+        "\\def\\a#1.{(#1)}",
+        "\\let\\a\\b",
+        "\\DeclareMathOperator*{\\a}{a}",
+        "\\newtheorem{thm}{Theorem}[section]",
+        "\\newenvironment{e}[1]{\\begin{x}{#1}}{\\end{x}}",
+        "\\NewDocumentCommand{\\a}{s O{d} m}{x}",
+        "\\newif\\iflong",
+        "\\usepackage[option]{package}",
+    ],
+)
+def test_definitions_are_found_whole(definition):
+    preamble = (
+        f"\\documentclass[12pt]{{article}}\\geometry{{a4paper}}\n  {definition} \\pagestyle{{empty}}\\title{{T}}\n"
     )
-    assert result.counters == {"input_cycle": 2}
-    assert "C" in result.text
+    assert definitions(preamble) == f"{definition}\n"
 
 
-def test_missing_repeated_and_drawn():
-    body = "\\input{gone} \\input{one} \\input{one} \\input{fig.pdf_tex} \\input{macros.sty} end"
-    result = flat({"main.tex": document(body), "one.tex": "ONE"})
-    assert result.counters == {"input_missing": 1, "input_repeated": 1, "input_of_drawing": 1}
-    assert result.text.count("ONE") == 1 and "\\input" not in result.text and "end" in result.text
+def test_flags_as_set():
+    assert definitions("\\newif\\iflong \\longtrue \\othertrue") == "\\newif\\iflong\n\\longtrue\n"
 
 
-def test_deep_chains_do_not_recurse():
-    files = {f"{i}.tex": f"\\input{{{i + 1}}}" for i in range(5000)} | {"5000.tex": "bottom"}
-    assert "bottom" in flat(files | {"main.tex": document("\\input{0}")}).text
-
-
-def test_total_is_limited():
-    with pytest.raises(Rejected, match="max_file_bytes 100") as caught:
-        flatten({"main.tex": document("\\input{a}"), "a.tex": "x" * 200}, 100)
-    assert caught.value.reason == "archive_too_large"
-
-
-@pytest.mark.parametrize(
-    ("expected", "files"),
-    [
-        pytest.param("PAPER.TEX", {"PAPER.TEX": document("x")}, id="upper_case"),
-        pytest.param("b.tex", {"a.tex": document("x"), "b.tex": document("x" * 99)}, id="most_text"),
-        pytest.param(
-            "b.tex", {"a.tex": document("x" * 50), "b.tex": document("\\input{c}"), "c.tex": "y" * 99}, id="reach"
-        ),
-        pytest.param("b.tex", {"a.tex": document("x" * 9), "b.tex": document("\\input{a}")}, id="includes_the_other"),
-        pytest.param("a.tex", {"a.tex": document("x"), "supplement.tex": document("x" * 99)}, id="supplement"),
-        pytest.param("a.tex", {"a.tex": document("x"), "b.tex": document("x" * 99, "beamer")}, id="slides"),
-        pytest.param(
-            "a.tex", {"a.tex": document("x"), "b.tex": document("x" * 99), "a.bbl": "\\bibitem"}, id="own_bbl"
-        ),
-        pytest.param(
-            "a.tex", {"a.tex": "\\documentstyle{article}\\begin{document}x", "b.tex": "x" * 99}, id="latex209"
-        ),
-        pytest.param("p", {"p": "\\magnification 1200 x\n\\bye\n", "macros": "\\def\\x{}" * 99}, id="plain"),
-        pytest.param("p.tex", {"p.tex": "\\section{A} text", "a.sty": "\\def\\x{}"}, id="fragment"),
-        pytest.param(
-            "new.tex",
-            {
-                "00README.XXX": "old.tex ignore\nnew.tex toplevelfile",
-                "old.tex": document("x" * 99),
-                "new.tex": document("x"),
-            },
-            id="readme_xxx",
-        ),
-        pytest.param(
-            "b.tex", {"00README.XXX": "a.tex ignore", "a.tex": document("x" * 99), "b.tex": document("x")}, id="ignore"
-        ),
-        pytest.param(
-            "b.tex",
-            {
-                "00README.json": json.dumps({"sources": [{"filename": "b.tex", "usage": "toplevel"}]}),
-                "a.tex": document("x" * 99),
-                "b.tex": document("x"),
-            },
-            id="readme_json",
-        ),
-        pytest.param("a.tex", {"00README.json": "{not json", "a.tex": document("x")}, id="broken_readme"),
-    ],
-)
-def test_main_file(expected, files):
-    assert choose_main(files) == expected
-
-
-def test_no_main_file():
-    with pytest.raises(Rejected) as caught:
-        choose_main({"a.sty": "\\def\\x{}", "a.bbl": "\\bibitem{x}"})
-    assert caught.value.reason == "no_main_file"
+def test_choose_main():
+    assert choose_main({"b.tex": PAPER, "a_supp.tex": SUPPLEMENT}) == "b.tex"
 
 
 def test_command(tmp_path, capsys):
-    (tmp_path / "main.tex").write_text(document("\\input{one}"))
+    (tmp_path / "main.tex").write_text(document("\\input{one} \\input{gone}"))
     (tmp_path / "one.tex").write_text("ONE % gone")
     assert module.main([str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert "ONE" in captured.out and "gone" not in captured.out
-    assert "main file main.tex, 2 files" in captured.err
+    assert "main file main.tex, 2 files; 1 input_missing" in captured.err and "no file for: gone" in captured.err
