@@ -155,13 +155,13 @@ class TrainSettings:
     # The cosine ends at this share of `learning_rate`.
     min_lr_ratio: float = knob(0, 1)
     warmup_steps: int = knob(0)
-    adam_beta1: float = knob(0, 1)
-    adam_beta2: float = knob(0, 1)
-    adam_eps: float = knob(0)
+    adam_beta1: float = knob(0, 0.999999)
+    adam_beta2: float = knob(0, 0.99999999)
+    adam_eps: float = knob(1e-20)
     weight_decay: float = knob(0)
     max_grad_norm: float = knob(0)
     gradient_checkpointing: bool
-    seed: int = knob(0)
+    seed: int = knob(0, 2**63 - 1)
     # Steps between validations, and sequences read at each (the same ones every time; null reads the whole split).
     val_every: int = knob(1)
     val_sequences: int | None = knob(1)

@@ -14,7 +14,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from training.engine import (
     start_process_group,
 )
 from training.metrics import MetricsLog, duration, plot_metrics, step_line, validation_line
-from training.run_folder import Run, export_model, find_run, record_run
+from training.run_folder import Run, export_model, find_run, hold_run, record_run
 from training.schedule import learning_rate
 
 # A process other than 0 that fails waits this long, so that process 0 can speak first: the launcher ends it then.
@@ -98,23 +98,36 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
             )
 
     start_process_group(device.cuda, local_rank, local_processes)
-    run = _agree(find_run(settings, deepspeed_config, args.new) if rank == 0 else None)
+    run = _agree(lambda: find_run(settings, deepspeed_config, args.new))
+    held = _agree(lambda: hold_run(run), keep_on_first=True)
     if run.finished:
         if rank == 0:
             print(f"run {run.name} is finished: see {run.folder / 'loss.png'} and {run.export}; --new starts another")
     else:
         Trainer(settings, deepspeed_config, device, run, caches).train()
     end_process_group()
+    if held:
+        held.close()
     return 0
 
 
-def _agree(value: Any) -> Any:
-    """The value of process 0, in every process."""
+def _agree(function: Callable[[], Any], keep_on_first: bool = False) -> Any:
+    """What `function` answers or raises in process 0, in every process; `keep_on_first`: in the others, None."""
     import torch.distributed as dist
 
-    box = [value]
+    value: Any = None
+    error: str | None = None
+    if dist.get_rank() == 0:
+        try:
+            value = function()
+        except UserError as raised:
+            error = str(raised)
+    box = [None if keep_on_first else value, error]
     dist.broadcast_object_list(box, src=0)
-    return box[0]
+    if box[1] is not None:
+        dist.destroy_process_group()
+        raise UserError(box[1])
+    return value if keep_on_first else box[0]
 
 
 class Trainer:
@@ -229,16 +242,23 @@ class Trainer:
             engine.backward(loss)
             engine.step()
             total += loss.detach().float()
+        norm = engine.get_global_grad_norm()
+        # Half precision skips such a step by itself, and lowers its loss scale.
+        if norm is not None and not math.isfinite(norm) and self.settings.model.dtype != "float16":
+            raise UserError(f"step {self.step + 1}: the norm of the gradient is {float(norm)}{self._way_back()}")
         dist.all_reduce(total)
         self.step += 1
         mean = total.item() / (train.gradient_accumulation_steps * self.processes)
         if not math.isfinite(mean):
-            saved = checkpoint.finished(self.run.checkpoints)
-            raise UserError(
-                f"step {self.step}: the loss is {mean}; nothing was saved since {saved[-1] if saved else 'the start'}. "
-                "Lower train.learning_rate, or raise train.warmup_steps"
-            )
+            raise UserError(f"step {self.step}: the loss is {mean}{self._way_back()}")
         return mean, rate
+
+    def _way_back(self) -> str:
+        saved = checkpoint.finished(self.run.checkpoints)
+        return (
+            f"; nothing was saved since {saved[-1] if saved else 'the start'}. Lower train.learning_rate, or raise "
+            "train.warmup_steps or train.adam_eps"
+        )
 
     def _report(self, loss: float, rate: float, seconds: float, left: float) -> None:
         if self.log is None:
@@ -308,6 +328,10 @@ class Trainer:
         print(validation_line(record), flush=True)
 
     def _save(self) -> None:
+        import torch
+
+        if not all(torch.isfinite(parameter).all() for parameter in self.engine.module.parameters()):
+            raise UserError(f"step {self.step}: the weights are no longer finite{self._way_back()}")
         path = checkpoint.save(self.engine, self.run.checkpoints, self._state(), self.train_settings.keep_last)
         if self.rank == 0:
             plot_metrics(self.run.folder)

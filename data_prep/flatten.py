@@ -35,7 +35,8 @@ class Flattened:
 
     `counters` counts what was met: `input_missing` (no such file), `input_cycle`, `input_repeated` (left out),
     `input_dead` (in a branch that is never read), `input_of_drawing`, `input_of_bibliography`, `input_of_format`,
-    `include_excluded` (by `\\includeonly`), `supplements` (appended), `documents_left_out` (other versions, figures).
+    `include_excluded` (by `\\includeonly`), `supplements` (appended), `documents_left_out` (other versions, figures),
+    `input_limit` (more commands than are looked at).
     """
 
     text: str

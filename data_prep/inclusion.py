@@ -98,6 +98,7 @@ _SIMPLE = {*_MOVING, "input", "@input", "include", "subfile", "subfileinclude"}
 _DEFINITION_CHARS = 400  # how far before an inclusion the definition that holds it may begin
 _PARAMETER = re.compile(r"#(\d)")
 _ENDS_IN_WORD = re.compile(r"\\[a-zA-Z@]+\Z")
+_MAX_COMMANDS = 100_000  # looked at for one main file; no paper has a hundredth of that. The rest stays as it is.
 _MAX_WRAPPERS = 50  # macros that include, in one paper
 _MAX_BRANCHES = 20  # of `\IfFileExists` within each other
 
@@ -203,6 +204,7 @@ class _Expansion:
         self.wrapper_starts: dict[str, int] = {}
         self.strings: dict[str, str] = {}  # macros that are plain strings
         self.strings_read = 0  # parts searched for them
+        self.looked_at = 0  # commands
         self.here = 0  # where in its text the command stands that is being read
 
     def run(self) -> Inclusions:
@@ -244,6 +246,10 @@ class _Expansion:
         position = frame.position
         while match := self.pattern.search(text, position):
             start, position = match.start(), match.end()
+            self.looked_at += 1
+            if self.looked_at > _MAX_COMMANDS:
+                self.result.counters["input_limit"] = 1
+                return None
             if is_escaped(text, start) or _DEFINED.search(text, max(0, start - 60), start) or frame.in_verbatim(start):
                 continue
             if match[1] == "endinput":
@@ -362,7 +368,8 @@ class _Expansion:
         wrapper.inputs.append(written)
         self.wrapper_starts[name] = definition.start()
         self.wrappers[name] = wrapper
-        self.pattern = _calls_of(self.wrappers)
+        if not known:
+            self.pattern = _calls_of(self.wrappers)
 
     def _wrapper_call(self, wrapper: _Wrapper, frame: _Frame, start: int, end: int) -> _Call | None:
         spans = frame.groups.arguments(end, wrapper.spec)
@@ -428,7 +435,9 @@ class _Expansion:
             self._enter(path, call, frame)
 
     def _find(self, call: _Call, frame: _Frame) -> str | None:
-        folders = [posixpath.join(frame.folder, call.folder), posixpath.join(self.root, call.folder), call.folder]
+        folders = [frame.folder, self.root, ""]
+        if call.folder:
+            folders = [posixpath.join(folder, call.folder) for folder in folders]
         if call.command in ("import", "inputfrom", "includefrom"):  # their folder is the main file's
             folders[:2] = folders[1::-1]
         return self.files.find(call.name, folders)

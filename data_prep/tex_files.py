@@ -62,7 +62,8 @@ class PaperFiles:
         """The path that `name` means, looked for in `folders` in turn; None where no file fits."""
         if not name:
             return None
-        bases = [posixpath.normpath(posixpath.join(folder, name)) for folder in folders]
+        # A path may be named by several folders, as where all files lie in one.
+        bases = [posixpath.normpath(posixpath.join(folder, name)) for folder in dict.fromkeys(folders)]
         # TeX tries `a.tex` before `a`, and `a.tex.tex` not at all where there is `a.tex`.
         given = posixpath.splitext(name)[1].lower() in TEXT_SUFFIXES[1:]
         suffixes = TEXT_SUFFIXES if given else (".tex", *TEXT_SUFFIXES)

@@ -124,9 +124,17 @@ def load_model(folder: Path, device: str | None = None) -> LoadedModel:
     try:
         # Half precision is slow on CPUs, and its rounding shows in a perplexity.
         dtype = "auto" if place.type != "cpu" else "float32"
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype=dtype, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{folder}: not a model that AutoModelForCausalLM loads: {_first_line(error)}") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise UserError(
+            f"{folder}: its weights lack {len(missing)} tensors that config.json asks for ({missing[0]}, ..); the two "
+            "do not belong together"
+        )
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise UserError(

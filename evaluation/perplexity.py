@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -206,6 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(
             f"{data}: no such file; make it first: python data_prep/prepare_dataset.py, or name one with --data FILE"
         )
+    out = args.out.absolute() if args.out else folder.parent / f"perplexity-{data.stem}.json"
+    place = next(path for path in (out, *out.parents) if path.exists())  # the file itself, or a folder above it
+    if out.is_dir() or (place != out and not place.is_dir()) or not os.access(place, os.W_OK):
+        raise UserError(f"--out {out}: cannot be written there; name another file with --out FILE")
     documents = read_documents(data, args.limit)
     loaded = load_model(folder, args.device)
     context = args.context or min(settings.train.seq_len, loaded.max_context)
@@ -219,7 +224,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     scores = score_documents(loaded, documents, context, stride, args.batch_size, len(documents))
     seconds = time.perf_counter() - started
     result = summarize(scores)
-    out = args.out.absolute() if args.out else folder.parent / f"perplexity-{data.stem}.json"
     context_word = loaded.tokenizer.convert_ids_to_tokens(loaded.context_token)
     write_json(
         out,

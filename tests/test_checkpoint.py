@@ -39,3 +39,10 @@ def test_a_checkpoint_of_the_same_run_is_accepted(tmp_path):
 def test_another_world_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=re.escape(message)):
         check_state(STATE, replace(STATE, **change), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "{"])
+def test_a_damaged_state_is_named(tmp_path, content):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(UserError, match=r"state\.json: cannot be read.*delete"):
+        read_state(tmp_path)

@@ -326,6 +326,12 @@ def test_branches_within_branches_end():
     assert len(flat(body, {"one.tex": "ONE"}).text) < 3 * len(body)
 
 
+def test_commands_are_limited():
+    result = flat("\\input{x}" * 100_010, {"x.tex": "words"})
+    assert result.counters["input_limit"] == 1
+    assert result.counters["input_repeated"] == 99_999 and result.text.count("\\input{x}") == 10
+
+
 def test_total_is_limited():
     with pytest.raises(Rejected, match="max_file_bytes 100") as caught:
         flatten({"main.tex": document("\\input{a}"), "a.tex": "x" * 200}, 100)

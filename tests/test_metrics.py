@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import load_settings
+from settings import UserError, load_settings
 from training.metrics import MetricsLog, duration, plot_metrics, read_metrics, step_line
 
 STEP = {
@@ -52,3 +52,17 @@ def test_plot_of_a_run_and_of_an_empty_one(tmp_path: Path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert plot_metrics(empty).stat().st_size > 1000
+
+
+def test_a_broken_line_is_named(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(STEP) + "\nbroken\n" + json.dumps(STEP) + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a line of JSON"):
+        read_metrics(path)
+
+
+def test_infinity_is_null(tmp_path: Path):
+    log = MetricsLog(tmp_path, load_settings(overrides=["train.wandb=disabled"]), "run", step=0)
+    log.write({"step": 1, "grad_norm": float("inf"), "loss": 2.0})
+    log.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "grad_norm": null, "loss": 2.0}\n'

@@ -68,3 +68,10 @@ def test_too_little_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     checks = by_name(settings)
     assert "make room" in checks["disk"].todo and "make room" in checks["token cache"].todo
+
+
+def test_special_tokens_must_be_the_tokenizers(tmp_path):
+    config = tiny_world.make_world(tmp_path)
+    settings = load_settings(config, ["eos_token_id=1"])
+    check = preflight._tokenizer(tmp_path / "tokenizer", settings, "")
+    assert check.todo == "--set eos_token_id=2" and "</s> is token 2, eos_token_id is 1" in check.state

@@ -6,7 +6,7 @@ import pytest
 from settings import UserError, load_settings
 from tests import tiny_world
 from training.checkpoint import State
-from training.run_folder import find_run, identity, record_run
+from training.run_folder import find_run, hold_run, identity, record_run
 
 
 def settings_of(tmp_path, *overrides):
@@ -65,3 +65,30 @@ def test_the_recorded_configuration_can_be_used_again(world):
     record_run(run, settings, {}, {})
     assert load_settings(run.folder / "config.json") == settings
     assert set(json.loads((run.folder / "run.json").read_text())) >= {"versions", "git_commit", "identity", "command"}
+
+
+def test_of_several_runs_of_a_name_the_one_of_this_configuration_goes_on(world):
+    first = settings_of(world, "train.run_name=mine")
+    record_run(find_run(first, {}, new=False), first, {}, {})
+    edited = settings_of(world, "train.run_name=mine", "train.learning_rate=0.5")
+    record_run(find_run(edited, {}, new=True), edited, {}, {})
+    assert find_run(first, {}, new=False).name == "mine"
+    assert find_run(edited, {}, new=False).name == "mine-2"
+
+
+def test_a_damaged_record_is_named(world):
+    settings = settings_of(world, "train.run_name=mine")
+    run = find_run(settings, {}, new=False)
+    record_run(run, settings, {}, {})
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run\.json: cannot be read.*--new"):
+        find_run(settings, {}, new=False)
+
+
+def test_a_run_is_held_by_one_process(world):
+    run = find_run(settings_of(world), {}, new=False)
+    held = hold_run(run)
+    with pytest.raises(UserError, match="another process is training this run"):
+        hold_run(run)
+    held.close()
+    hold_run(run).close()

@@ -155,3 +155,36 @@ def test_the_reader_checks_the_header(world):
 
 def test_tokens_are_32_bits_wide(world):
     assert build(world).tokens.dtype == np.dtype("<u4")
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]"])
+def test_a_damaged_manifest_or_a_missing_file_means_a_new_build(world, content):
+    _, source, folder = world
+    tokens = build(world).tokens.tolist()
+    path = cache_path(source, tokenizer_fingerprint(folder))
+    path.with_suffix(".json").write_text(content)
+    assert build(world).tokens.tolist() == tokens
+    path.unlink()
+    assert build(world).tokens.tolist() == tokens
+
+
+def test_a_kill_right_after_the_file_got_its_name_does_no_harm(world, monkeypatch):
+    _, source, folder = world
+    monkeypatch.setattr(token_cache, "COMMIT_BYTES", 1)
+    path = cache_path(source, tokenizer_fingerprint(folder))
+    note = path.with_suffix(".note.partial")
+    kept = []
+    unlink = type(note).unlink
+
+    def kill(self, *arguments, **options):
+        if self == note:
+            kept.append(note.read_bytes())
+        unlink(self, *arguments, **options)
+
+    monkeypatch.setattr(type(note), "unlink", kill)
+    tokens = build(world).tokens.tolist()
+    monkeypatch.undo()
+    note.write_bytes(kept[0])
+    path.unlink()
+    path.with_suffix(".json").unlink()
+    assert build(world).tokens.tolist() == tokens

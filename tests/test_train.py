@@ -159,3 +159,19 @@ def test_plain_python_new_runs_and_changed_data(tmp_path):
     changed = start()
     assert changed.returncode == 2 and "sha256 of the training split" in changed.stderr
     assert "Traceback" not in changed.stderr
+
+
+def test_a_run_that_diverges_stops_and_saves_nothing_of_it(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=30, save_every=1, warmup_steps=1)
+    result = train(config, "--set", "train.learning_rate=1e30", processes=1)
+    assert result.returncode == 2
+    assert re.search(r"step \d+: the (loss|norm of the gradient|weights)", result.stderr)
+    assert not (only_run(tmp_path) / "export").exists()
+
+
+def test_what_process_0_finds_is_told_once(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=2)
+    assert train(config, "--set", "train.run_name=mine").returncode == 0
+    result = train(config, "--set", "train.run_name=mine", "--set", "train.seed=9")
+    assert result.returncode == 2
+    assert "is a run of another configuration" in result.stderr and "Traceback" not in result.stderr

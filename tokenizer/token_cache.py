@@ -177,8 +177,11 @@ def cache_path(source: Path, tokenizer: str) -> Path:
 
 def is_current(source: Path, tokenizer: str) -> bool:
     """Whether a finished token file stands for `source` as it is on disk now (by size and modification time)."""
-    manifest = cache_path(source, tokenizer).with_suffix(".json")
-    return manifest.exists() and json.loads(manifest.read_text())["source"] == _stat(source)
+    path = cache_path(source, tokenizer)
+    try:
+        return path.exists() and json.loads(path.with_suffix(".json").read_text())["source"] == _stat(source)
+    except (OSError, ValueError, KeyError, TypeError):  # no manifest, or a damaged one
+        return False
 
 
 def ensure_token_cache(source: Path, tokenizer_folder: Path, settings: Settings, builder: bool = True) -> TokenCache:
@@ -345,7 +348,8 @@ class _Build:
         self.sha = hashlib.sha256()
 
         note = json.loads(self.note_path.read_text()) if self.note_path.exists() else {}
-        self.resumed = note.get("source") == stat and note.get("tokenizer") == fingerprint
+        parts = self.tokens_path.exists() and self.offsets_path.exists()  # gone if a kill came right at the end
+        self.resumed = parts and note.get("source") == stat and note.get("tokenizer") == fingerprint
         mode = "r+b" if self.resumed else "w+b"
         self.tokens, self.offsets = self.tokens_path.open(mode), self.offsets_path.open(mode)
         if self.resumed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 from dataclasses import asdict, dataclass
@@ -38,7 +39,13 @@ def finished(folder: Path) -> list[Path]:
 
 
 def read_state(checkpoint: Path) -> State:
-    return State(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+    """Raises UserError for a state.json that is damaged."""
+    try:
+        return State(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{checkpoint / 'state.json'}: cannot be read ({error}); delete {checkpoint} to go on from the one before"
+        ) from None
 
 
 def check_state(found: State, now: State, checkpoint: Path) -> None:
@@ -103,7 +110,8 @@ def load(engine: Any, checkpoint: Path) -> None:
     """
     try:
         loaded, _ = engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    # AssertionError: DeepSpeed's way of missing a file.
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AssertionError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{checkpoint}: cannot be read ({error}); delete that folder to go on from the checkpoint before"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,8 +53,14 @@ def read_metrics(path: Path) -> list[Record]:
     """Records of a metrics.jsonl; a last line that a kill cut short is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
+        if line.endswith("\n"):
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: not a line of JSON ({error}); delete that line") from None
+    return records
 
 
 class MetricsLog:
@@ -72,7 +79,9 @@ class MetricsLog:
         self.wandb = _start_wandb(folder, settings, name)
 
     def write(self, record: Record) -> None:
-        self.file.write(json.dumps(record) + "\n")
+        # JSON knows no infinity.
+        record = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        self.file.write(json.dumps(record, allow_nan=False) + "\n")
         if self.wandb is not None:
             figures = {key: value for key, value in record.items() if key != "step" and value is not None}
             self.wandb.log(figures, step=record["step"])

@@ -104,6 +104,7 @@ def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
         fingerprint = tokenizer_fingerprint(folder)
         spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         size = len(set(spec["model"]["vocab"].values()) | {token["id"] for token in spec["added_tokens"]})
+        ids = {token["content"]: token["id"] for token in spec["added_tokens"]} | spec["model"]["vocab"]
     except (OSError, UserError):
         return Check("tokenizer", f"missing: {folder / 'tokenizer.json'}", train)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -114,6 +115,12 @@ def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
             f"{folder} has {size:,} entries, vocab_size is {wanted:,}",
             f"{train}, or train with --set vocab_size={size}",
         )
+    for key, piece in (("bos_token_id", "<s>"), ("eos_token_id", "</s>"), ("pad_token_id", "<pad>")):
+        given = getattr(settings.model, key)
+        if piece in ids and given is not None and ids[piece] != given:
+            return Check(
+                "tokenizer", f"{folder}: {piece} is token {ids[piece]}, {key} is {given}", f"--set {key}={ids[piece]}"
+            )
     return Check("tokenizer", f"{folder}, {size:,} entries, fingerprint {fingerprint[:12]}")
 
 

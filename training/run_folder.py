@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from settings import ROOT, Settings, UserError, project_path
 from tokenizer.fingerprint import ARTEFACTS
@@ -70,18 +71,47 @@ def find_run(settings: Settings, deepspeed_config: dict[str, Any], new: bool) ->
         taken += 1
     if new or not taken:
         return Run(runs / _numbered(name, taken + 1))
-    folder = runs / _numbered(name, taken)
-    recorded = folder / "run.json"
-    if recorded.exists():
-        there = json.loads(recorded.read_text(encoding="utf-8"))["identity"]
-        if there != json.loads(json.dumps(wanted)):
-            raise UserError(
-                f"{folder} is a run of another configuration ({_difference(there, wanted)}); give this one a "
-                "train.run_name of its own, or start with --new"
-            )
+    folders = [runs / _numbered(name, number) for number in range(taken, 0, -1)]
+    recorded = {folder: _recorded_identity(folder) for folder in folders}
+    same = [folder for folder in folders if recorded[folder] in (None, json.loads(json.dumps(wanted)))]
+    if not same:
+        raise UserError(
+            f"{folders[0]} is a run of another configuration ({_difference(recorded[folders[0]], wanted)}); give this "
+            "one a train.run_name of its own, or start with --new"
+        )
+    folder = same[0]
     saved = checkpoint.finished(folder / "checkpoints")
     done = bool(saved) and checkpoint.read_state(saved[-1]).step >= settings.train.max_steps
     return Run(folder, saved[-1] if saved else None, done and (folder / "export").exists())
+
+
+def _recorded_identity(folder: Path) -> Any:
+    """The configuration that a run was started with; None where it was killed before it noted one."""
+    path = folder / "run.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); restore it, or start a fresh run with --new") from None
+
+
+def hold_run(run: Run) -> IO[str]:
+    """Keep other commands out of a run's folder until the answer is closed, or this process ends in whatever way.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = (run.folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{run.folder}: another process is training this run; wait for it or stop it (a killed launcher leaves its "
+            "trainers behind: pgrep -f train.py), or give this one another train.run_name"
+        ) from None
+    return lock
 
 
 def record_run(run: Run, settings: Settings, deepspeed_config: dict[str, Any], details: dict[str, Any]) -> None:
