@@ -23,7 +23,7 @@ if not __package__:  # run as `python data_prep/flatten.py`
 
 from data_prep.extraction import Rejected, read_archive, read_text_file
 from data_prep.inclusion import include
-from data_prep.main_file import Choice, choose, is_supplement, openings
+from data_prep.main_file import Choice, choose, is_supplement
 from data_prep.supplement import append
 from data_prep.tex_files import PaperFiles
 from settings import UserError, add_config_arguments, run_command, settings_from_args
@@ -62,13 +62,11 @@ def flatten(files: Mapping[str, str], max_chars: int, main: str | None = None) -
     whole = choice.whole or include(known, choice.main, max_chars)
     seen = whole.seen
     result = Flattened(whole.text, choice.main, whole.included, whole.missing, whole.counters)
-    found = openings(whole.text) if choice.others else set()
     for path in choice.others:
         whole = include(known, path, max_chars - len(result.text), seen)
-        if not is_supplement(whole.text, found):
+        if not is_supplement(whole.text, result.text):
             result.counters["documents_left_out"] += 1
             continue
-        found |= openings(whole.text)
         result.text = append(result.text, whole.text)
         result.included += whole.included
         result.missing += whole.missing

@@ -268,7 +268,8 @@ class _Expansion:
                 return _Call("", start, call.end)
             definition = None if call.written else _definition(text, start)
             if definition and call.command in _SIMPLE and len(self.wrappers) < _MAX_WRAPPERS:
-                self._learn(definition, text[call.start : call.end])
+                written = text[call.start : call.end]
+                self._learn(definition, written if "{" in written else f"\\input{{{call.name}}}")
                 return _Call("", start, call.end)
             # What stands deeper in a definition is left alone: what it means depends on its arguments.
             if "#" not in call.name + call.folder and not definition:
@@ -386,7 +387,7 @@ class _Expansion:
 
         if any(len(a) > _NAME_CHARS or "{" in a for i, a in enumerate(arguments) if f"#{i + 1}" in str(wrapper.inputs)):
             return None  # no file's name
-        written = "\n".join(_PARAMETER.sub(argument, inputs) + " " for inputs in wrapper.inputs)
+        written = "\n".join(_PARAMETER.sub(argument, inputs) for inputs in wrapper.inputs)
         return _Call("", start, spans[-1][1] if spans else end, written=written)
 
     # -----------------------------------------------------------------------------------------------------------------

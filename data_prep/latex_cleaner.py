@@ -111,6 +111,7 @@ _UNWANTED = re.compile(
     "\ue000-\uf8ff\ufeff\ufff9-\uffff\U000f0000-\U0010ffff]"
 )
 _LINE_ENDS = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
+_UNUSUAL = re.compile(f"{_UNWANTED.pattern}|{_LINE_ENDS.pattern}|[\u2581\xa0]")
 _ASCII_WANTED = bytes([*b"\t\n", *range(0x20, 0x7F)])
 
 
@@ -118,8 +119,9 @@ def unicode_text(text: str) -> str:
     """Control and private-use characters, byte order marks and lone surrogates out; NFC; U+2581 becomes `_`."""
     if text.isascii() and not text.encode().translate(None, _ASCII_WANTED):
         return text
-    text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text))
-    return unicodedata.normalize("NFC", text.replace("\u2581", "_").replace("\xa0", " "))
+    if _UNUSUAL.search(text):
+        text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text)).replace("\u2581", "_").replace("\xa0", " ")
+    return unicodedata.normalize("NFC", text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

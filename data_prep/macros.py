@@ -753,7 +753,7 @@ def _fitted(text: str, start: int, end: int, replacement: str, edits: list[Edit]
 
 _SCOPE = re.compile(
     r"\\(?:(?P<begin>begin\s*\{(?P<env>[^{}]*)\})|(?P<end>end)\s*\{(?!document\})|(?P<open>begingroup|bgroup)(?![a-zA-Z@])"
-    r"|(?P<close>endgroup|egroup)(?![a-zA-Z@])|.)|(?P<brace>[{}])",
+    r"|(?P<close>endgroup|egroup)(?![a-zA-Z@])|[{}\\])|(?P<brace>[{}])",
     re.DOTALL,
 )
 

@@ -66,7 +66,8 @@ _LETTER = re.compile(
 _LETTER_CHARS = 1_500  # of its body; a paper thanks its referees at its end
 _VERSION = re.compile(r"(?:^|[^a-z])(?:v|ver|version|rev|r)[_-]?(\d{1,3})$")
 # Five plain words in a row, the first one capitalised: that is prose, in any file.
-_OPENING = re.compile(r"(?<![a-zA-Z\\])[A-Z][a-z]*(?:\s{1,9}[a-z]{1,30}[,.;:]?){4}")
+_OPENING = re.compile(r"[A-Z](?<![a-zA-Z\\][A-Z])[a-z]*(?:\s{1,9}[a-z]{1,30}[,.;:]?){4}")
+_SAMPLE = 30_000  # characters in which the prose of two candidates is compared
 _MIN_OPENINGS = 8  # a supplement has more than that; figures and title pages do not
 _SAME_SHARE = 0.25  # of a file's openings that stand in the main text too: another version of it
 
@@ -135,10 +136,10 @@ def openings(text: str) -> set[str]:
     return {" ".join(match[0].split()) for match in _OPENING.finditer(text)}
 
 
-def is_supplement(text: str, main_openings: set[str]) -> bool:
+def is_supplement(text: str, main_text: str) -> bool:
     """Whether `text` is prose, and not another version of the main text."""
     own = openings(text)
-    return len(own) >= _MIN_OPENINGS and len(own & main_openings) < _SAME_SHARE * len(own)
+    return len(own) >= _MIN_OPENINGS and len(own & openings(main_text)) < _SAME_SHARE * len(own)
 
 
 def _stem(path: str) -> str:
@@ -222,7 +223,7 @@ class _Candidates:
 
     def _size(self, path: str) -> tuple[int, int, int, str]:
         text = self.text(path)
-        return -len(_OPENING.findall(text)), -len(text), path.count("/"), path
+        return -len(_OPENING.findall(text, 0, _SAMPLE)), -len(text), path.count("/"), path
 
 
 def _tier(text: str) -> int:

@@ -235,6 +235,11 @@ def test_macros_that_include_their_argument():
     assert "\\newcommand{\\chap}[2]{\\chapter{#1}}" in result.text and "\\input" not in result.text
 
 
+def test_a_macro_whose_input_takes_its_parameter_bare():
+    result = flat("\\show{one} end", {"one.tex": "ONE"}, "\\def\\show#1{\\begingroup\\input#1\\endgroup}")
+    assert words(result.text) == "\\show{one}ONE end" and "#1{\\begingroup\\endgroup}" in result.text
+
+
 def test_macros_that_include_always_the_same():
     result = flat("\\body end", {"one.tex": "ONE", "two.tex": "TWO"}, "\\newcommand{\\body}{\\input{one}\\input{two}}")
     assert words(result.text) == "\\body ONE TWO end"
