@@ -65,7 +65,15 @@ KINDS = {
 }
 
 TEX_SUFFIXES = {".tex", ".ltx", ".latex", ".sty", ".cls", ".clo", ".def", ".bbl", ".tikz", ".pgf"}
-README_NAMES = {"00readme.xxx", "00readme.json", "00readme.yaml", "00readme"}
+README_NAMES = {
+    "00readme.xxx",
+    "00readme.json",
+    "00readme.yaml",
+    "00readme.yml",
+    "00readme.toml",
+    "00readme.jsn",
+    "00readme",
+}
 # Never TeX, whatever they begin with; other suffixes are judged by their content.
 OTHER_SUFFIXES = set(
     ".eps .ps .pdf .png .jpg .jpeg .gif .svg .bmp .tif .tiff .bib .bst .bbx .cbx .ist .fd .dat .csv .zip .gz .tgz .z "

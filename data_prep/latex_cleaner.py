@@ -160,7 +160,7 @@ _AMSTEX_FIELD = re.compile(
     r"\\end\1(?![a-zA-Z@])",
     re.DOTALL,
 )
-_BODY_BEGINS = re.compile(r"\\(?:section|chapter|part|newsec|beginsection)(?![a-zA-Z@])")
+_BODY_BEGINS = re.compile(r"\\(?:section|chapter|part|newsec|beginsection|appendix)(?![a-zA-Z@])")
 _TITLE_BREAK = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
 
 

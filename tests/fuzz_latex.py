@@ -16,8 +16,10 @@ import io
 import random
 import re
 import resource
+import shutil
 import sys
 import tarfile
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -184,8 +186,11 @@ def run_atheris(arguments: Sequence[str]) -> int:
         if what:
             raise RuntimeError(what)
 
-    atheris.Setup([sys.argv[0], *arguments, str(PAPERS[0].parent)], one)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as corpus:  # libFuzzer adds its own files to the folder that it is given
+        for path in PAPERS:
+            shutil.copy(path, corpus)
+        atheris.Setup([sys.argv[0], *arguments, corpus], one)
+        atheris.Fuzz()  # ends the process
     return 0
 
 
