@@ -58,10 +58,11 @@ def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, se
     try:
         with time_limit(settings.max_seconds_per_paper):
             archive, flat = _flattened(data, name, settings, counters)
-            text = with_metadata(clean(flat.text, settings, archive.files, counters), metadata)
+            cleaned = clean(flat.text, settings, archive.files, counters)
+            text = with_metadata(cleaned, metadata)
             _check_length(text, settings)
             _check_language(text, metadata, settings, counters)
-        if (unbalanced := imbalances(text)) and not imbalances(flat.text):
+        if (unbalanced := imbalances(cleaned)) and not imbalances(flat.text):
             counters.update(f"unbalanced_{what}" for what in unbalanced)
     except Rejected as rejected:
         return Outcome(None, rejected.reason, rejected.detail, counters)

@@ -113,3 +113,13 @@ def test_command(tmp_path, capsys):
 )
 def test_metadata_does_not_repeat_a_title_page(text, expected):
     assert paper.with_metadata(text, {"title": "On strings", "abstract": "We."}) == expected
+
+
+def test_what_cleaning_unbalances_is_counted(monkeypatch):
+    metadata = {"title": "An unbalanced $ title", "abstract": "And { more."}
+    settings = dataclasses.replace(load_settings().data, min_chars=0, languages=None)
+    source = b"\\documentclass{a}\\begin{document}words\\end{document}"
+    counters = process_paper(source, "a.tex", metadata, settings).counters
+    assert not any(name.startswith("unbalanced") for name in counters)
+    monkeypatch.setattr(paper, "clean", lambda *_: "words {\n")
+    assert process_paper(source, "a.tex", None, settings).counters["unbalanced_braces"] == 1
