@@ -627,7 +627,8 @@ def _accented(match: re.Match[str]) -> str | None:
 # blank_lines
 
 _BLANK_RUN = re.compile(r"  +")
-_EMPTY_LINE = re.compile(r"\n(?:\{\}|\\\\|~)(?=\n)")
+# A line break on a line of its own ends a row of a table or alignment; only between blank lines does it do nothing.
+_EMPTY_LINE = re.compile(r"\n(?:\{\}|~|(?<=\n\n)\\\\(?=\n\n))(?=\n)")
 _BLANK_LINES = re.compile(r"\n\n\n+")
 
 

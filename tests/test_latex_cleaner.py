@@ -181,6 +181,8 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
         "line_break_is_no_accent": ("a \\\\'quoted'", "a \\\\'quoted'"),
     },
     "blank_lines": {
+        "row_break_on_its_own_line_stays": ("a &= b\n\\\\\nc &= d", "a &= b\n\\\\\nc &= d\n"),
+        "line_break_between_paragraphs": ("a\n\n\\\\\n\nb", "a\n\nb\n"),
         "blanks": ("a  b\t c \n", "a b c\n"),
         "paragraphs": ("a\n \n\n  b", "a\n\nb\n"),
         "indentation": ("a\n    b", "a\nb\n"),
