@@ -108,6 +108,19 @@ class DataSettings:
     # Share of clusters (a paper and its duplicates) that goes to val.jsonl, by hash of the cluster and `split_seed`.
     val_fraction: float = knob(0, 0.5)
     split_seed: int = knob(0)
+    # Papers whose texts share this much (estimated Jaccard similarity of their word 5-grams) form a cluster. All of a
+    # cluster go to one split; of "drop" the longest text alone stays, with "keep" all that are not the same.
+    near_duplicates: Literal["drop", "keep"]
+    near_duplicate_similarity: float = knob(0.5, 1)
+    # Validation papers of whose 13-grams training holds more than this share (null: not measured), and papers that hold
+    # more than this share of a question in the folder `benchmarks` (null: none), are left out or only reported.
+    max_val_overlap: float | None = knob(0, 1)
+    benchmarks: str | None
+    max_benchmark_overlap: float = knob(0, 1)
+    contaminated: Literal["drop", "report"]
+    # Bytes of text records in one output file (null: a split is one file), and whether files are Zstandard-compressed.
+    output_file_bytes: int | None = knob(1000)
+    compress: bool
     # Papers that one worker takes at a time; an interrupted run redoes at most this many a worker.
     shard_papers: int = knob(1)
     # Worker processes; 0 means one per core.

@@ -1,6 +1,7 @@
-"""From finished shards to train.jsonl and val.jsonl: duplicates out, clusters named, split, written in order.
+"""From finished shards and what was decided of their documents to train.jsonl and val.jsonl, in order.
 
-Imported by `prepare_dataset.py`; not run. Memory: 48 bytes a document and the names of what is duplicated.
+A split is one file, or past `data.output_file_bytes` numbered ones of about that size, compressed where
+`data.compress` says so. Imported by `prepare_dataset.py`; not run.
 """
 
 from __future__ import annotations
@@ -9,35 +10,73 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO
 
-from data_prep.dedup import Clusters, exact_clusters
-from data_prep.jsonl import atomic_write
-from data_prep.samples import Samples
-from data_prep.shards import read_marker, shard_paths
-from data_prep.split import val_clusters
+import numpy as np
+
+from data_prep import ledger
+from data_prep.collection import Collection, all_documents
+from data_prep.jsonl import COMPRESSED, atomic_write
+from data_prep.ledger import OUTCOMES, SPLITS
+from data_prep.shards import shard_lines
 from settings import DataSettings, UserError
 
-SPLITS = ("train", "val")
 # Quantiles of text length that the report shows.
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+# What compressed files need of the disk, of the bytes before compression (LaTeX: 0.28), with room to spare.
+COMPRESSED_SHARE = 0.4
 
 
-def documents(folder: Path, shards: Sequence[int]) -> Iterator[list[Any]]:
-    """[id, digest, characters, bytes, year, subject] of each document of the shards, in order."""
-    for number in shards:
-        yield from marker(folder, number)["documents"]
+class SplitWriter:
+    """The files of one split, written one after the other; each appears when it is complete."""
 
+    def __init__(self, out: Path, names: Sequence[str], total: int) -> None:
+        """`total`: bytes of all records that will come, which the files share evenly."""
+        self.out, self.names, self.total = out, names, total
+        self.sums: Counter[str] = Counter()
+        self.whole = hashlib.sha256()
+        self.files: list[dict[str, Any]] = []
+        self.opened: AbstractContextManager[BinaryIO] | None = None
+        self.file: BinaryIO | None = None
 
-def marker(folder: Path, number: int) -> dict[str, Any]:
-    """The marker of a shard that must be complete."""
-    stats = read_marker(folder, number)
-    if stats is None:
-        raise UserError(f"{folder}: shard {number} has gone or is cut short since it was written; run again")
-    return stats
+    def __enter__(self) -> SplitWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            while len(self.files) < len(self.names):  # an empty split is an empty file
+                self._next()
+        if self.opened:
+            self.opened.__exit__(kind, error, trace)
+
+    def write(self, line: bytes, text_bytes: int, characters: int) -> None:
+        if self.file is None or self.sums["bytes"] * len(self.names) >= len(self.files) * self.total:
+            self._next()
+        assert self.file is not None
+        self.file.write(line)
+        self.whole.update(line)
+        self.sums.update(documents=1, bytes=len(line), text_bytes=text_bytes, characters=characters)
+        self.files[-1]["documents"] += 1
+        self.files[-1]["bytes"] += len(line)
+
+    def _next(self) -> None:
+        if self.opened:
+            self.opened.__exit__(None, None, None)
+        name = self.names[len(self.files)]
+        self.files.append({"name": name, "documents": 0, "bytes": 0})
+        self.opened = atomic_write(self.out / name)
+        self.file = self.opened.__enter__()
+
+    def summary(self) -> dict[str, Any]:
+        """Documents, bytes of the records, of their texts, characters, sha256 of the records, and the files."""
+        sums = {key: self.sums[key] for key in ("documents", "bytes", "text_bytes", "characters")}
+        return sums | {"sha256": self.whole.hexdigest(), "files": self.files}
 
 
 def assemble(
@@ -45,87 +84,84 @@ def assemble(
     folder: Path,
     shards: Sequence[int],
     settings: DataSettings,
-    samples: Samples,
+    collection: Collection,
     on_bytes: Callable[[int], Any],
 ) -> dict[str, Any]:
-    """Write both splits; returns their sizes and sha256, and the tables of the report.
+    """Write both splits and the ledger; returns their sizes and sha256, and the tables of the report.
 
-    `on_bytes` gets the bytes of each line read. `samples` gets the duplicates.
+    `on_bytes` gets the bytes of each line read.
     """
-    import numpy as np
+    totals = dict.fromkeys(SPLITS, 0)
+    for number, document in enumerate(all_documents(folder, shards)):
+        if collection.outcome[number] < len(SPLITS):
+            name = collection.cluster_name(number, document)
+            totals[SPLITS[collection.outcome[number]]] += document.line_bytes + len(_cluster_key(name)) - 2
+    names = {split: file_names(split, totals[split], settings) for split in SPLITS}
+    _check_space(out, int(sum(totals.values()) * (COMPRESSED_SHARE if settings.compress else 1)))
 
-    digests, lengths = bytearray(), []
-    for _, digest, characters, *_ in documents(folder, shards):
-        digests += bytes.fromhex(digest)
-        lengths.append(characters)
-    clusters = exact_clusters(digests, np.array(lengths, dtype=np.int64))
-    names = _shared_names(folder, shards, clusters)
-    own = (document[0] for i, document in enumerate(documents(folder, shards)) if clusters.first[i] == i)
-    held_out = val_clusters(own, settings.val_fraction, settings.split_seed)
-
-    _check_space(out, sum(shard_paths(folder, number)[0].stat().st_size for number in shards) + 40 * len(lengths))
-    totals: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-    hashes = {split: hashlib.sha256() for split in SPLITS}
     years: dict[str, Counter[str]] = {}
     subjects: dict[str, Counter[str]] = {}
-    with ExitStack() as stack:
-        files = {split: stack.enter_context(atomic_write(out / f"{split}.jsonl")) for split in SPLITS}
-        for i, (document, line) in enumerate(_lines(folder, shards)):
-            paper_id, _, characters, size, year, subject = document
-            on_bytes(len(line))
-            first, survivor = int(clusters.first[i]), int(clusters.survivor[i])
-            if survivor != i:
-                samples.add("exact_duplicate", paper_id, detail=f"same text as {names[survivor]}")
-                continue
-            cluster = names.get(first, paper_id)
-            split = "val" if cluster in held_out else "train"
-            # The cluster is the record's last key: appended to the line as it stands, nothing is parsed.
-            line = line[:-2] + b', "cluster": ' + json.dumps(cluster).encode() + b"}\n"
-            files[split].write(line)
-            hashes[split].update(line)
-            totals[split].update(documents=1, bytes=len(line), text_bytes=size, characters=characters)
-            for table, key in ((years, str(year)), (subjects, subject)):
-                table.setdefault(key, Counter()).update(written=1, text_bytes=size)
-    sizes = np.array(lengths, dtype=np.int64)[clusters.kept]
+    lengths: list[int] = []
+    dropped: dict[str, Counter[str]] = {}
+    with (
+        SplitWriter(out, names["train"], totals["train"]) as train,
+        SplitWriter(out, names["val"], totals["val"]) as val,
+        atomic_write(out / ledger.NAME) as table,
+    ):
+        table.write(ledger.HEADER.encode())
+        number = 0
+        for shard in shards:
+            for document, line in shard_lines(folder, shard):
+                on_bytes(len(line))
+                outcome, split = OUTCOMES[collection.outcome[number]], SPLITS[collection.split[number]]
+                cluster = collection.cluster_name(number, document)
+                number += 1
+                table.write(ledger.line(document.id, cluster, split, outcome))
+                if outcome not in SPLITS:
+                    sizes = {"archive_bytes": document.archive_bytes, "text_bytes": document.text_bytes}
+                    dropped.setdefault(outcome, Counter()).update(papers=1, **sizes)
+                    continue
+                # The cluster is the record's last key: appended to the line as it stands, nothing is parsed.
+                writer = train if outcome == "train" else val
+                writer.write(line[:-2] + _cluster_key(cluster), document.text_bytes, document.characters)
+                lengths.append(document.characters)
+                for table_of, key in ((years, str(document.year)), (subjects, document.subject)):
+                    table_of.setdefault(key, Counter()).update(written=1, text_bytes=document.text_bytes)
+    for split in SPLITS:
+        for path in split_paths(out, split):
+            if path.name not in names[split]:  # of an earlier run with other knobs
+                path.unlink()
     return {
-        "splits": {
-            split: {key: totals[split][key] for key in ("documents", "bytes", "text_bytes", "characters")}
-            | {"sha256": hashes[split].hexdigest()}
-            for split in SPLITS
-        },
-        "exact_duplicate": int((~clusters.kept).sum()),
+        "splits": {"train": train.summary(), "val": val.summary()},
+        "dropped": {reason: dict(dropped[reason]) for reason in OUTCOMES if reason in dropped},
         "years": {key: dict(years[key]) for key in sorted(years)},
         "subjects": {key: dict(subjects[key]) for key in sorted(subjects)},
-        "lengths": _length_table(sizes),
+        "lengths": _length_table(np.array(lengths, dtype=np.int64)),
     }
 
 
-def _shared_names(folder: Path, shards: Sequence[int], clusters: Clusters) -> dict[int, str]:
-    """Ids, by document number, of those that name or stand for a cluster of several documents."""
-    import numpy as np
-
-    duplicated = ~clusters.kept
-    wanted = {int(i) for i in np.concatenate([clusters.first[duplicated], clusters.survivor[duplicated]])}
-    wanted |= {int(i) for i in clusters.first[clusters.first != np.arange(len(clusters.first))]}
-    return {i: document[0] for i, document in enumerate(documents(folder, shards)) if i in wanted} if wanted else {}
+def _cluster_key(cluster: str) -> bytes:
+    """The last key of a record and the end of its line."""
+    return b', "cluster": ' + json.dumps(cluster).encode() + b"}\n"
 
 
-def _lines(folder: Path, shards: Sequence[int]) -> Iterator[tuple[list[Any], bytes]]:
-    """Each document's entry in the marker with its line."""
-    for number in shards:
-        entries = marker(folder, number)["documents"]
-        path = shard_paths(folder, number)[0]
-        with open(path, "rb") as file:
-            for entry, line in zip(entries, file, strict=True):
-                if not line.endswith(b"}\n"):
-                    raise UserError(f"{path}: the record of {entry[0]} is cut short; remove this file, then run again")
-                yield entry, line
+def file_names(split: str, total: int, settings: DataSettings) -> list[str]:
+    """`train.jsonl`, or `train-00000-of-00003.jsonl` and so on where `total` bytes are more than one file's."""
+    ending = ".jsonl" + (COMPRESSED if settings.compress else "")
+    count = -(-total // settings.output_file_bytes) if settings.output_file_bytes else 1
+    if count <= 1:
+        return [split + ending]
+    return [f"{split}-{number:05d}-of-{count:05d}{ending}" for number in range(count)]
 
 
-def _length_table(sizes: Any) -> dict[str, Any]:
+def split_paths(out: Path, split: str) -> list[Path]:
+    """The files of a split that lie in `out`, in order, whatever knobs they were written with."""
+    found = [*out.glob(f"{split}.jsonl"), *out.glob(f"{split}.jsonl{COMPRESSED}")]
+    return found + sorted(out.glob(f"{split}-*-of-*.jsonl")) + sorted(out.glob(f"{split}-*-of-*.jsonl{COMPRESSED}"))
+
+
+def _length_table(sizes: np.ndarray) -> dict[str, Any]:
     """Histogram of text lengths (characters) by powers of two, and quantiles."""
-    import numpy as np
-
     if not len(sizes):
         return {"histogram": [], "quantiles": {}}
     powers = np.floor(np.log2(np.maximum(sizes, 1))).astype(int)
@@ -146,5 +182,6 @@ def _check_space(out: Path, needed: int) -> None:
     if free < needed:
         raise UserError(
             f"{out}: train.jsonl and val.jsonl need {needed / 1e9:,.2f} GB, {free / 1e9:,.2f} GB are free there. "
-            "Free some space, then run the same command again: the papers are processed, only this step is left"
+            "Free some space (or set data.compress=true), then run the same command again: the papers are processed, "
+            "only this step is left"
         )

@@ -1,14 +1,17 @@
 """JSON lines: read as a stream with errors that name file and line, written under a temporary name and then renamed.
 
-Imported by whatever reads or writes `train.jsonl`, `val.jsonl` and the pipeline's own files; not run.
+A name that ends in `.zst` stands for the same lines compressed with Zstandard (RFC 8878), checksums included. Imported
+by whatever reads or writes `train.jsonl`, `val.jsonl` and the pipeline's own files; not run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +19,9 @@ from typing import Any, BinaryIO
 from settings import UserError
 
 TEMPORARY = ".tmp"
+COMPRESSED = ".zst"
+# Zstandard's own default: some 3.5 times smaller on LaTeX, and many times faster than what produces the text.
+LEVEL = 3
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -25,13 +31,68 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         UserError: the file cannot be read; a line is not UTF-8, not JSON, or not an object (with file and line).
     """
     try:
-        with open(path, "rb") as file:
+        with open_lines(path) as file:
             for number, line in enumerate(file, 1):
                 if line.isspace():
                     continue
                 yield parse_line(line, f"{path}:{number}")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def open_lines(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, decompressed where its name ends in `.zst`.
+
+    Raises:
+        OSError: it cannot be opened.
+        UserError: in reading, compressed bytes that are damaged or cut short.
+    """
+    with open(path, "rb") as file:
+        if path.suffix != COMPRESSED:
+            yield file
+            return
+        yield io.BufferedReader(_Frames(file, path), 1 << 20)
+
+
+class _Frames(io.RawIOBase):
+    """Zstandard frames decompressed; unlike the library's own reader it tells a file that ends within a frame."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        import zstandard
+
+        self.file, self.path = file, path
+        self.errors = zstandard.ZstdError
+        self.start = zstandard.ZstdDecompressor().decompressobj
+        self.frame = self.start(read_across_frames=False)
+        self.ready = memoryview(b"")
+        self.inside = False  # of a frame
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.ready:
+            data = self.frame.unused_data if self.frame.eof else b""
+            if self.frame.eof:
+                self.frame, self.inside = self.start(read_across_frames=False), False
+            data = data or self.file.read(1 << 18)
+            if not data:
+                if self.inside:
+                    raise self._damaged("it ends before its time")
+                return 0
+            self.inside = True
+            try:
+                self.ready = memoryview(self.frame.decompress(data))
+            except self.errors as error:
+                raise self._damaged(str(error)) from None
+        size = min(len(buffer), len(self.ready))
+        buffer[:size] = self.ready[:size]
+        self.ready = self.ready[size:]
+        return size
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self.path}: the compressed file is damaged: {what}; remove it, then make it again")
 
 
 def parse_line(line: bytes, where: str) -> dict[str, Any]:
@@ -58,14 +119,23 @@ def dump_line(record: dict[str, Any]) -> bytes:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears as `path` when the block ends well, complete and on disk; else nothing appears.
 
+    Where the name ends in `.zst`, what is written is compressed.
+
     Raises:
         UserError: no space left, or the place cannot be written; the temporary file is removed.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb", buffering=1 << 20) as file:
-            yield file
+            if path.suffix == COMPRESSED:
+                import zstandard
+
+                compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+                with compressor.stream_writer(file, closefd=False) as out:
+                    yield out
+            else:
+                yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -76,6 +146,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise write_error(path, error) from error
         raise
+
+
+def temporary_path(path: Path) -> Path:
+    """The name that a file has until it is complete: of this process alone, on all machines that share the folder."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{TEMPORARY}")
 
 
 def write_error(path: Path, error: OSError) -> UserError:

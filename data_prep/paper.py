@@ -14,7 +14,7 @@ import re
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ if not __package__:  # run as `python data_prep/paper.py`
     sys.path.insert(0, str(ROOT))
 
 from data_prep.balance import imbalances
-from data_prep.extraction import Archive, Rejected, archives_of, read_archive
-from data_prep.flatten import Flattened, flatten
+from data_prep.extraction import Rejected, archives_of, read_archive
+from data_prep.flatten import flatten
 from data_prep.language import judge
 from data_prep.latex_cleaner import clean, steps
 from data_prep.time_limit import TimeLimit, time_limit
@@ -42,7 +42,13 @@ class Outcome:
     counters: dict[str, int] = field(default_factory=dict)  # what was met on the way, by what happened
 
 
-def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, settings: DataSettings) -> Outcome:
+def process_paper(
+    data: bytes,
+    name: str,
+    metadata: Mapping[str, Any] | None,
+    settings: DataSettings,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Outcome:
     """Extract, flatten, clean, complete from the metadata, and judge one archive.
 
     Args:
@@ -50,6 +56,7 @@ def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, se
         name: its file name.
         metadata: the paper's record of the metadata snapshot (`title` and `abstract` are used), or None.
         settings: limits of size and length, languages.
+        on_stage: told the name of each stage when it ends well: extraction, flatten, clean, language.
 
     Returns:
         An outcome, whatever the input: an unexpected error is the reason `processing_error`, its traceback the detail.
@@ -57,13 +64,22 @@ def process_paper(data: bytes, name: str, metadata: Mapping[str, Any] | None, se
     counters: Counter[str] = Counter()
     try:
         with time_limit(settings.max_seconds_per_paper):
-            archive, flat = _flattened(data, name, settings, counters)
+            archive = read_archive(data, name, settings)
+            counters.update(archive.counters)
+            counters[f"kind_{archive.kind}"] = 1
+            on_stage("extraction")
+            flat = flatten(archive.files, settings.max_file_bytes)
+            counters.update(flat.counters)
+            counters["files_included"] = len(flat.included)
+            on_stage("flatten")
             cleaned = clean(flat.text, settings, archive.files, counters)
+            if (unbalanced := imbalances(cleaned)) and not imbalances(flat.text):
+                counters.update(f"unbalanced_{what}" for what in unbalanced)
             text = with_metadata(cleaned, metadata)
+            on_stage("clean")
             _check_length(text, settings)
             _check_language(text, metadata, settings, counters)
-        if (unbalanced := imbalances(cleaned)) and not imbalances(flat.text):
-            counters.update(f"unbalanced_{what}" for what in unbalanced)
+            on_stage("language")
     except Rejected as rejected:
         return Outcome(None, rejected.reason, rejected.detail, counters)
     except TimeLimit:
@@ -111,16 +127,6 @@ _ABSTRACT_HEADING = re.compile(r"(?:[{}\s]|\A)(?i:abstract)[.:]?[ \t]*(?:[}\n\\]
 def _letters(text: str) -> str:
     """Letters alone, case folded: what two spellings of a title have in common."""
     return "".join(filter(str.isalpha, text.casefold()))
-
-
-def _flattened(data: bytes, name: str, settings: DataSettings, counters: Counter[str]) -> tuple[Archive, Flattened]:
-    archive = read_archive(data, name, settings)
-    counters.update(archive.counters)
-    counters[f"kind_{archive.kind}"] = 1
-    flat = flatten(archive.files, settings.max_file_bytes)
-    counters.update(flat.counters)
-    counters["files_included"] = len(flat.included)
-    return archive, flat
 
 
 def _check_length(text: str, settings: DataSettings) -> None:

@@ -1,4 +1,5 @@
-"""Worker processes that may die: shards are handed out, progress comes back, a death costs at most one paper.
+"""The local engine: worker processes that may die. Shards are handed out, progress comes back, a death costs at most
+one paper.
 
 A worker that is killed (out of memory, a crash in C code) gives its shard back. When all other shards are done, such
 shards run again, one at a time, with the machine to themselves; a paper on which a worker has died twice is given up
@@ -16,11 +17,25 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any, Protocol, TypeVar
 
-from data_prep.shards import ShardJob
 from settings import UserError
 
-Work = Callable[[ShardJob, Callable[[int, int], None]], None]
+
+class Shard(Protocol):
+    """A job on one shard."""
+
+    @property
+    def number(self) -> int: ...
+
+    def without(self, position: int, detail: str) -> Shard:
+        """The same job with the paper at `position` given up, because of `detail`."""
+
+
+ShardT = TypeVar("ShardT", bound=Shard)
+# work(job, progress): progress(position, bytes) tells which paper is next, so that it can be blamed for a death.
+Work = Callable[[ShardT, Callable[[int, int], None]], None]
+OnProgress = Callable[[int, int, int], None]
 # Deaths in a row without a finished shard, after which the machine, not a paper, is to blame.
 MAX_DEATHS = 20
 DEATHS_PER_PAPER = 2
@@ -30,11 +45,11 @@ DEATHS_PER_PAPER = 2
 class Worker:
     process: BaseProcess
     connection: Connection
-    job: ShardJob | None = None
+    job: Any = None
     position: int | None = None
 
 
-def run_jobs(jobs: Iterable[ShardJob], workers: int, work: Work, on_progress: Callable[[int, int, int], None]) -> None:
+def run_jobs(jobs: Iterable[ShardT], workers: int, work: Work[ShardT], on_progress: OnProgress) -> None:
     """Run `work(job, progress)` on every job in up to `workers` processes.
 
     `on_progress(shard, papers, bytes)` tells how far a shard is: papers done and bytes written, from the beginning
@@ -47,11 +62,12 @@ def run_jobs(jobs: Iterable[ShardJob], workers: int, work: Work, on_progress: Ca
     deaths: Counter[tuple[int, int | None]] = Counter()
     suspects = list(_run(jobs, workers, work, on_progress, deaths))
     while suspects:
-        again = [_without_killers(job, deaths) for job in suspects]
+        again = [without_killers(job, deaths) for job in suspects]
         suspects = list(_run(again, 1, work, on_progress, deaths))
 
 
-def _without_killers(job: ShardJob, deaths: Counter[tuple[int, int | None]]) -> ShardJob:
+def without_killers(job: Any, deaths: Counter[tuple[int, int | None]]) -> Any:
+    """The job without the papers on which workers have died too often."""
     for (shard, position), count in deaths.items():
         if shard == job.number and position is not None and count >= DEATHS_PER_PAPER:
             job = job.without(position, f"the worker process died on this paper {count} times, as a rule for memory")
@@ -59,12 +75,12 @@ def _without_killers(job: ShardJob, deaths: Counter[tuple[int, int | None]]) -> 
 
 
 def _run(
-    jobs: Iterable[ShardJob],
+    jobs: Iterable[ShardT],
     workers: int,
-    work: Work,
-    on_progress: Callable[[int, int, int], None],
+    work: Work[ShardT],
+    on_progress: OnProgress,
     deaths: Counter[tuple[int, int | None]],
-) -> Iterator[ShardJob]:
+) -> Iterator[ShardT]:
     """Run the jobs; yields those whose worker died."""
     queue = iter(jobs)
     idle: list[Worker] = []

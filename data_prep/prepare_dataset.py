@@ -4,16 +4,23 @@
         --out dataset_train_val
 
 Stages: (1) metadata: index the snapshot, one reason or none for each record; (2) sources: list the archives; (3)
-papers: process them in shards by worker processes; (4) collection: drop exact duplicates, split, write; (5) report.
+papers: process them in shards, by worker processes or a Ray cluster; (4) collection: duplicates, split, contamination;
+(5) writing; (6) report.
 
 Safe to kill and run again: finished shards are kept in `OUT/work`, and what a stage depends on (its knobs, its modules,
-its input) decides what is done again. The output is the same, byte for byte, for any number of workers.
+its input) decides what is done again. The output is the same bytes for any number of workers and either engine.
 
-    OUT/train.jsonl, val.jsonl   the dataset, by order of (shard, position)
+    OUT/train.jsonl, val.jsonl   the dataset, by order of (shard, position); numbered or compressed where knobs say so
+    OUT/README.md                the dataset card, by which `datasets.load_dataset(OUT)` finds the files
     OUT/manifest.json            knobs, code and input it was made from; sizes, sha256 and counts
-    OUT/report/                  funnel.png, report.html, report.json; timing.json (of the last run alone)
+    OUT/clusters.tsv             cluster, split and outcome of each document: what --append builds upon
+    OUT/report/                  report.html, report.json, figures; timing.json (of the last run alone)
     OUT/rejected/REASON.jsonl    samples of what was left out
     OUT/work/                    index, finished shards: needed to continue or extend; may be deleted afterwards
+
+Several machines without Ray: `--only-shards 1/4` .. `4/4`, one each, in a folder that they share; then the command
+without it. Where they share none, copy each `OUT/work/shards` into one before that last command, and keep the times of
+the source files equal (`rsync -a`).
 """
 
 from __future__ import annotations
@@ -22,23 +29,22 @@ import argparse
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/prepare_dataset.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep import index, report
-from data_prep.assemble import SPLITS, assemble, marker
+from data_prep import index, ledger, report
+from data_prep.dataset_card import dataset_card
+from data_prep.engines import ENGINES, Engine, Progress
 from data_prep.fingerprints import (
     file_state,
     fingerprint,
@@ -47,15 +53,15 @@ from data_prep.fingerprints import (
     package_versions,
 )
 from data_prep.jsonl import TEMPORARY, dump_line, write_bytes, write_error, write_json
-from data_prep.pool import run_jobs
+from data_prep.ledger import SPLITS
 from data_prep.reasons import REASONS
 from data_prep.samples import Samples
-from data_prep.shards import ShardJob, Task, process_shard, read_marker, read_record
+from data_prep.shards import finished_marker, process_shard, read_marker, read_record
 from data_prep.snapshot import read_snapshot
 from data_prep.source import paper_id_of, parse_months, read_bytes, source_files
+from data_prep.survey import Job, Shard, Survey, shard_jobs, take_survey
 from data_prep.vocabulary import needed_bytes, supported_vocab_size
 from settings import (
-    DataSettings,
     Settings,
     UserError,
     add_config_arguments,
@@ -65,75 +71,27 @@ from settings import (
     settings_from_args,
 )
 
+if TYPE_CHECKING:
+    from data_prep.collection import Collection
+
 # The first modules of each stage; what they import belongs to it.
 MODULES = {
     "metadata": ("index", "filters"),
     "sources": ("source",),
     "papers": ("shards",),
-    "collection": ("assemble", "samples"),
+    "collection": ("collection", "overlap"),
+    "writing": ("assemble", "samples"),
     "report": ("report", "prepare_dataset"),
 }
 # Packages whose versions can change a paper's text or reason.
-PACKAGES = ("langdetect",)
+PACKAGES = ("langdetect", "numpy")
 STALE_STAGES = ("metadata", "papers")
 # Papers after which the rest is projected.
 PROJECT_AFTER = 200
+# Bytes of a compressed shard for each of its records' (measured on LaTeX: 0.28).
+SHARD_SHARE = 0.3
 # Bytes of index for each byte of snapshot, with room to spare (measured: 0.03).
 INDEX_SHARE = 0.15
-
-
-@dataclass(frozen=True)
-class Job:
-    """What this run works on, with every path resolved."""
-
-    settings: DataSettings
-    metadata: Path
-    source: Path
-    out: Path
-    accept_stale: tuple[str, ...]
-    # --config and --set of this command, for the one to run next
-    flags: str
-
-    @property
-    def work(self) -> Path:
-        return self.out / "work"
-
-    @property
-    def shards(self) -> Path:
-        return self.work / "shards"
-
-    @property
-    def metadata_index(self) -> Path:
-        return self.work / "metadata.sqlite"
-
-    @property
-    def archive_list(self) -> Path:
-        return self.work / "archives.sqlite"
-
-    @property
-    def finished(self) -> Path:
-        return self.work / "finished.json"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard of the plan: its number and papers, and what its content depends on."""
-
-    number: int
-    count: int
-    papers: str
-    inputs: str
-
-
-@dataclass
-class Survey:
-    """What one pass over the plan finds before any archive is opened."""
-
-    counts: Counter[str]
-    records: int
-    unclaimed: int
-    shards: list[Shard]
-    archives_sha256: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,6 +106,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="worker processes; 0: one per core (data.workers)")
     parser.add_argument("--limit", type=int, help="pilot: the first N papers that have a source (data.limit)")
     parser.add_argument("--months", metavar="A:B", help="pilot: months of submission, YYMM:YYMM (data.months)")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="local", help="where papers are processed (default: local)"
+    )
+    parser.add_argument("--address", help='the Ray cluster, e.g. "auto"; without it Ray starts on this machine alone')
+    parser.add_argument(
+        "--only-shards", metavar="I/N", help="process every N-th shard, from the I-th on, and stop: one of N machines"
+    )
+    parser.add_argument(
+        "--append",
+        action="store_true",
+        help="leave each paper of the dataset in OUT in its cluster and split, and add the new ones",
+    )
     parser.add_argument(
         "--show", metavar="ID", help="print one paper before, after, and after each pass (no dataset is written)"
     )
@@ -179,7 +149,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         out=project_path(data.out),
         accept_stale=tuple(sorted(set(args.accept_stale))),
         flags=repeated_flags(args),
+        part=parse_part(args.only_shards),
+        append=args.append,
     )
+    if args.address and args.engine != "ray":
+        raise UserError("--address names a Ray cluster: add --engine ray")
+    engine = Engine(args.engine, data.workers, args.address)
     # Both say what is missing and where to get it, before anything is written.
     next(read_snapshot(job.metadata), None)
     for _ in source_files(job.source, lambda what: print(f"note: {what}", file=sys.stderr)):
@@ -190,14 +165,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         raise write_error(Path(error.filename or job.shards), error) from error
     with opened as lock:
+        # Parts of one run share the folder, anything else has it alone. Gone with the process, however it ends.
+        kind = fcntl.LOCK_SH if job.part else fcntl.LOCK_EX
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"{job.out}: another run is at work in this folder; wait for it, or give another --out"
             ) from None
         try:
-            return show(job, args.show) if args.show else prepare(job, settings)
+            return show(job, args.show) if args.show else prepare(job, settings, engine)
         except sqlite3.Error as error:
             raise UserError(
                 f"{job.work}: the index cannot be read or written: {error}. With space on the disk, run again; if it "
@@ -205,7 +182,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             ) from error
 
 
-def prepare(job: Job, settings: Settings) -> int:
+def parse_part(text: str | None) -> tuple[int, int] | None:
+    """ "2/4" as (2, 4).
+
+    Raises:
+        UserError: another shape, or a part that there is not.
+    """
+    if text is None:
+        return None
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--only-shards is '{text}', expected I/N with I from 1 to N, e.g. --only-shards 1/4")
+    return int(part), int(parts)
+
+
+def prepare(job: Job, settings: Settings, engine: Engine) -> int:
     """The whole run, or as much of it as is not done."""
     started = time.monotonic()
     identity = run_identity(job)
@@ -214,46 +205,71 @@ def prepare(job: Job, settings: Settings) -> int:
         print(f"{job.out}: finished already, and nothing has changed since.")
         print_result(job, manifest, settings)
         return 0
-    for folder in (job.out, job.work, job.shards, job.out / "report", job.out / "rejected"):
-        for path in folder.glob(f"*{TEMPORARY}*"):  # of a run that was killed
-            path.unlink()
+    if not job.part:
+        for folder in (job.out, job.work, job.shards, job.out / "report", job.out / "rejected"):
+            for path in folder.glob(f"*{TEMPORARY}*"):  # of a run that was killed
+                path.unlink()
+    base = ledger_to_extend(job)
 
     timing: dict[str, float] = {}
     clock = Clock(timing)
-    meta = index_metadata(job)
-    clock.lap("metadata")
-    listing = list_sources(job)
-    clock.lap("sources")
+    with open(job.work / "index.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the parts of a run make the index one after the other, the first of them
+        meta = index_metadata(job)
+        clock.lap("metadata")
+        listing = list_sources(job)
+        clock.lap("sources")
     samples = Samples(job.settings.reject_samples)
-    survey = take_survey(job, samples)
+    survey = take_survey(job, papers_stage(job), samples)
     clock.lap("plan")
-    process_papers(job, survey)
+    process_papers(job, survey, engine)
     clock.lap("papers")
+    if job.part:
+        print(
+            f"papers: the shards of part {job.part[0]} of {job.part[1]} are done. When all parts are, run the same "
+            "command without --only-shards: it collects them"
+        )
+        return 0
     keep_earlier_dataset(job, survey)
     for path in (job.finished, job.out / "manifest.json"):
         path.unlink(missing_ok=True)
-    written = collect(job, survey, samples)
-    clock.lap("collection")
 
-    counts = survey.counts + Counter(exact_duplicate=written["exact_duplicate"])
-    counters: Counter[str] = Counter()
-    for shard in survey.shards:
-        stats = marker(job.shards, shard.number)
-        counters.update(stats["counters"])
-        for paper_id, reason, detail in stats["rejects"]:
-            counts[reason] += 1
-            samples.add(reason, paper_id, detail=detail)
+    from data_prep.collection import decide  # numpy comes with it
+    from data_prep.overlap import remove_contaminated
+
+    numbers = [shard.number for shard in survey.shards]
+    collection = decide(job.shards, numbers, job.settings, job.work, base, samples)
+    clock.lap("collection")
+    overlaps = remove_contaminated(job.shards, numbers, job.work, job.settings, collection, engine, samples)
+    clock.lap("overlaps")
+    written = write_splits(job, numbers, collection)
+    clock.lap("writing")
+
+    steps = Steps(survey)
+    for number in numbers:
+        steps.add_shard(finished_marker(job.shards, number), samples)
+    for reason, sums in written["dropped"].items():
+        steps.counts[reason] += sums["papers"]
+        steps.archive_bytes[reason] += sums["archive_bytes"]
+        steps.text_bytes[reason] += sums["text_bytes"]
     documents = sum(written["splits"][split]["documents"] for split in SPLITS)
     total = survey.records + survey.unclaimed
-    check_sum(counts, documents, total)
+    check_sum(steps.counts, documents, total)
 
     funnel = {
-        "input": {"total": total, "metadata_records": survey.records, "unclaimed_archives": survey.unclaimed},
-        "reasons": {reason: counts[reason] for reason in REASONS if counts[reason]},
+        "input": {
+            "total": total,
+            "metadata_records": survey.records,
+            "unclaimed_archives": survey.unclaimed,
+            "archive_bytes": listing["bytes"],
+        },
+        "reasons": {reason: steps.counts[reason] for reason in REASONS if steps.counts[reason]},
         "written": documents,
     }
+    build = {"kind": "append", "earlier_documents": collection.earlier} if base else {"kind": "full"}
     manifest = {
-        "format": 1,
+        "format": 2,
+        "build": build,
         "splits": written["splits"],
         "counts": funnel,
         "knobs": {stage: knobs(job.settings, stage) for stage in ("metadata", "papers", "collection")},
@@ -273,6 +289,11 @@ def prepare(job: Job, settings: Settings) -> int:
         job.out / "report",
         {
             **funnel,
+            "build": build,
+            "archive_bytes": {reason: steps.archive_bytes[reason] for reason in funnel["reasons"]},
+            "text_bytes": {
+                reason: steps.text_bytes[reason] for reason in funnel["reasons"] if steps.text_bytes[reason]
+            },
             "splits": written["splits"],
             "vocabulary": {
                 "supported": supported_vocab_size(text_bytes),
@@ -282,40 +303,99 @@ def prepare(job: Job, settings: Settings) -> int:
             "lengths": written["lengths"],
             "years": merged(meta["years"], written["years"]),
             "subjects": merged(meta["subjects"], written["subjects"]),
-            "counters": dict(sorted(counters.items())),
+            "clusters": {str(size): count for size, count in sorted(collection.cluster_sizes.items())},
+            "overlaps": overlaps,
+            "counters": dict(sorted(steps.counters.items())),
+            "knobs": manifest["knobs"],
             "problems": listing["problems"],
             "samples": {reason: samples.of(reason) for reason in funnel["reasons"]},
         },
     )
     clock.lap("report")
     timing["total"] = time.monotonic() - started
-    write_json(job.out / "report" / "timing.json", {stage: round(seconds, 3) for stage, seconds in timing.items()})
+    write_json(
+        job.out / "report" / "timing.json",
+        {
+            "wall_seconds": {stage: round(seconds, 3) for stage, seconds in timing.items()},
+            # Of all shards, whichever run made them, by what workers did.
+            "worker_seconds": {stage: round(seconds, 3) for stage, seconds in steps.seconds.items()},
+            "papers": sum(shard.count for shard in survey.shards),
+            "archive_bytes": sum(shard.archive_bytes for shard in survey.shards),
+        },
+    )
+    write_bytes(job.out / "README.md", dataset_card(manifest).encode())
     write_json(job.out / "manifest.json", manifest)
-    outputs = {name: file_state(job.out / name) for name in output_names(job)}
+    outputs = {name: file_state(job.out / name) for name in output_names(job, manifest)}
     write_json(job.finished, {"identity": identity, "outputs": outputs})
+    base_of(job).unlink(missing_ok=True)
     print_result(job, manifest, settings)
     if not documents:
-        unreadable = counts["bad_metadata"] == survey.records
+        unreadable = steps.counts["bad_metadata"] == survey.records
         hint = f"; is {job.metadata} arXiv's metadata snapshot, one JSON record a line?" if unreadable else ""
         raise UserError(f"no paper was kept; {job.out / 'report' / 'report.html'} and rejected/ tell why{hint}")
     return 0
+
+
+class Steps:
+    """Sums over the survey and all shards: papers, bytes of archives and of text by reason; counters; seconds."""
+
+    def __init__(self, survey: Survey) -> None:
+        self.counts = Counter(survey.counts)
+        self.archive_bytes = Counter(survey.archive_bytes)
+        self.text_bytes: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter()
+        self.seconds: Counter[str] = Counter()
+
+    def add_shard(self, marker: dict[str, Any], samples: Samples) -> None:
+        self.counters.update(marker["counters"])
+        for stage, seconds in marker["seconds"].items():
+            self.seconds[stage] += seconds
+        for paper_id, reason, detail, archive_bytes in marker["rejects"]:
+            self.counts[reason] += 1
+            self.archive_bytes[reason] += archive_bytes
+            samples.add(reason, paper_id, detail=detail)
+
+
+def base_of(job: Job) -> Path:
+    """The ledger that an append builds upon, out of reach of what it writes until it has finished."""
+    return job.work / f"base-{ledger.NAME}"
+
+
+def ledger_to_extend(job: Job) -> Path | None:
+    """The ledger of the dataset that this run appends to; None for a full build.
+
+    Raises:
+        UserError: --append, and no finished dataset is there.
+    """
+    base, table = base_of(job), job.out / ledger.NAME
+    if job.part:
+        return None
+    if not job.append:
+        base.unlink(missing_ok=True)
+        return None
+    if not base.exists():  # else an append was interrupted: it goes on from the same
+        if not (table.exists() and (job.out / "manifest.json").exists()):
+            raise UserError(f"--append: there is no finished dataset in {job.out}; run without --append")
+        write_bytes(base, table.read_bytes())
+    return base
 
 
 def keep_earlier_dataset(job: Job, survey: Survey) -> None:
     """Refuse to put an empty dataset in the place of one that holds papers: a slip in a filter must not cost it.
 
     Raises:
-        UserError: no paper is left, and `train.jsonl` of an earlier run lies there.
+        UserError: no paper is left, and the splits of an earlier run lie there.
     """
-    train = job.out / "train.jsonl"
-    if not train.exists() or not train.stat().st_size:
+    from data_prep.assemble import split_paths
+
+    if not any(path.stat().st_size for path in split_paths(job.out, "train")):
         return
     counts = Counter(survey.counts)
     for shard in survey.shards:
-        stats = marker(job.shards, shard.number)
+        stats = finished_marker(job.shards, shard.number)
         if stats["documents"]:
             return
-        counts.update(reason for _, reason, _ in stats["rejects"])
+        counts.update(reject[1] for reject in stats["rejects"])
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(4)) or "no record was read"
     raise UserError(
         f"no paper was kept ({reasons}), so the dataset of an earlier run in {job.out} stays as it is; see what the "
@@ -348,7 +428,26 @@ def run_identity(job: Job) -> str:
             "knobs": [knobs(job.settings, stage) for stage in ("metadata", "papers", "collection")],
             "modules": [module_hashes(roots) for roots in MODULES.values()],
             "packages": package_versions(PACKAGES),
+            "benchmarks": benchmarks_state(job),
             "accept_stale": job.accept_stale,
+            "append": job.append,
+        }
+    )
+
+
+def benchmarks_state(job: Job) -> str | None:
+    from data_prep.contamination import questions_state
+
+    return questions_state(project_path(job.settings.benchmarks)) if job.settings.benchmarks else None
+
+
+def papers_stage(job: Job) -> str:
+    """Fingerprint of what the processing of all papers depends on."""
+    return fingerprint(
+        {
+            "knobs": knobs(job.settings, "papers"),
+            "modules": module_hashes(MODULES["papers"]),
+            "packages": package_versions(PACKAGES),
         }
     )
 
@@ -363,10 +462,11 @@ def already_finished(job: Job, identity: str) -> bool:
         return False
 
 
-def output_names(job: Job) -> list[str]:
+def output_names(job: Job, manifest: dict[str, Any]) -> list[str]:
     folders = [job.out / "report", job.out / "rejected"]
     files = [path for folder in folders for path in sorted(folder.iterdir())]
-    return [*(f"{split}.jsonl" for split in SPLITS), "manifest.json", *(str(p.relative_to(job.out)) for p in files)]
+    splits = [file["name"] for split in SPLITS for file in manifest["splits"][split]["files"]]
+    return [*splits, ledger.NAME, "README.md", "manifest.json", *(str(p.relative_to(job.out)) for p in files)]
 
 
 def index_metadata(job: Job) -> dict[str, Any]:
@@ -421,93 +521,6 @@ def list_sources(job: Job) -> dict[str, Any]:
     return listing
 
 
-def planned_shards(job: Job) -> Iterator[tuple[int, list[index.Planned]]]:
-    """The plan cut into shards: `shard_papers` papers with record and archive each, whatever their reasons.
-
-    Shards are cut before the metadata rules apply, so that another filter or a longer pilot keeps their borders. What
-    has no archive travels with the shard that it falls into.
-    """
-    number, matched, papers = 0, 0, []
-    for paper in index.plan(job.metadata_index, job.archive_list, job.source, job.settings):
-        papers.append(paper)
-        matched += bool(paper.in_pilot and paper.record and paper.archives)
-        if matched == job.settings.shard_papers or len(papers) >= 100 * job.settings.shard_papers:
-            yield number, papers
-            number, matched, papers = number + 1, 0, []
-    if papers:
-        yield number, papers
-
-
-def tasks_of(papers: Sequence[index.Planned]) -> list[tuple[index.Planned, Task]]:
-    """The papers that are to be processed: in the pilot, in scope, with an archive."""
-    return [
-        (paper, Task(paper.archives[0], paper.record.offset, paper.record.length))
-        for paper in papers
-        if paper.in_pilot and paper.record and paper.record.reason is None and paper.archives
-    ]
-
-
-def take_survey(job: Job, samples: Samples) -> Survey:
-    """Account for everything that no archive needs to be opened for, and list the shards for the rest."""
-    survey = Survey(Counter(), 0, 0, [], "")
-    states = index.source_state(job.archive_list)
-    stage = fingerprint(
-        {
-            "knobs": knobs(job.settings, "papers"),
-            "modules": module_hashes(MODULES["papers"]),
-            "packages": package_versions(PACKAGES),
-        }
-    )
-    archives = hashlib.sha256()
-    for reason, name, offset, detail in index.refused_lines(job.metadata_index):
-        survey.records += 1
-        survey.counts[reason] += 1
-        samples.add(reason, name, detail=detail, offset=offset)
-    for number, planned in planned_shards(job):
-        for paper in planned:
-            account(paper, survey, samples)
-        tasks = tasks_of(planned)
-        if not tasks:
-            continue
-        papers, inputs = hashlib.sha256(), hashlib.sha256(stage.encode())
-        for paper, task in tasks:
-            archive = task.archive
-            assert paper.record is not None
-            identity = repr((paper.paper_id, archive.name, archive.size, paper.record.digest)).encode()
-            papers.update(identity)
-            file = str(Path(archive.path).relative_to(job.source))
-            inputs.update(identity + repr((file, archive.offset, states[file])).encode())
-            archives.update(identity + repr((file, archive.offset)).encode())
-        survey.shards.append(Shard(number, len(tasks), papers.hexdigest(), inputs.hexdigest()))
-    survey.archives_sha256 = archives.hexdigest()
-    return survey
-
-
-def account(paper: index.Planned, survey: Survey, samples: Samples) -> None:
-    """Count a planned paper's record and archives, those that are to be processed apart."""
-
-    def refuse(reason: str, name: str, **entry: Any) -> None:
-        survey.counts[reason] += 1
-        samples.add(reason, name, **entry)
-
-    record, spare = paper.record, paper.archives
-    if record:
-        survey.records += 1
-        spare = spare[1:]  # the first is the record's own
-        reason = record.reason if paper.in_pilot else "outside_pilot"
-        if reason or not paper.archives:
-            refuse(reason or "no_source", paper.paper_id)
-    survey.unclaimed += len(spare)
-    for i, archive in enumerate(spare):
-        first = paper.archives[0].name
-        if not paper.in_pilot:
-            refuse("outside_pilot", archive.name)
-        elif record or i:
-            refuse("duplicate_source", archive.name, detail=f"{first} is used")
-        else:
-            refuse("no_metadata", archive.name)
-
-
 def describe(samples: Samples, job: Job) -> None:
     """Let each sample tell title, categories, comments, licence and date of its paper."""
     with open(job.metadata, "rb") as snapshot:
@@ -523,11 +536,12 @@ def describe(samples: Samples, job: Job) -> None:
                     entry["created"] = metadata["versions"][0]["created"]
 
 
-def process_papers(job: Job, survey: Survey) -> None:
-    """Stage 3: run every shard that is not there, or was made by other code, knobs or input."""
+def process_papers(job: Job, survey: Survey, engine: Engine) -> None:
+    """Stage 3: run every shard (of this part) that is not there, or was made by other code, knobs or input."""
     todo: dict[int, Shard] = {}
     stale = 0
-    for shard in survey.shards:
+    mine = [shard for shard in survey.shards if not job.part or shard.number % job.part[1] == job.part[0] - 1]
+    for shard in mine:
         stats = read_marker(job.shards, shard.number)
         if stats and stats["inputs"] == shard.inputs:
             continue
@@ -536,84 +550,55 @@ def process_papers(job: Job, survey: Survey) -> None:
             continue
         todo[shard.number] = shard
     papers = sum(shard.count for shard in todo.values())
-    reused = len(survey.shards) - len(todo)
+    reused = len(mine) - len(todo)
     if reused:
         note = f" ({stale:,} of them made by other code, knobs or input)" if stale else ""
-        print(f"papers: {reused:,} of {len(survey.shards):,} shards reused{note}, {papers:,} papers to process")
+        print(f"papers: {reused:,} of {len(mine):,} shards reused{note}, {papers:,} papers to process")
     if not todo:
         return
-    workers = min(job.settings.workers or available_cores(), len(todo))
-    print(f"papers: {papers:,} in {len(todo):,} shards by {workers:,} worker processes", flush=True)
-    from tqdm import tqdm
-
-    with tqdm(total=papers, unit=" papers", desc="papers", mininterval=1, smoothing=0.05) as bar:
-        progress = Progress(job, bar, papers)
-        run_jobs(shard_jobs(job, todo), workers, process_shard, progress.update)
+    print(f"papers: {papers:,} in {len(todo):,} shards {engine.describe(len(todo))}", flush=True)
+    with ProjectedProgress(job, papers) as progress:
+        engine.run(shard_jobs(job, todo), len(todo), process_shard, progress)
 
 
-class Progress:
-    """The bar, and the projection after the first papers."""
+class ProjectedProgress(Progress):
+    """Hours and disk for the rest, from what the first papers took."""
 
-    def __init__(self, job: Job, bar: Any, papers: int) -> None:
-        self.job, self.bar, self.papers = job, bar, papers
-        self.started = time.monotonic()
-        self.state: dict[int, tuple[int, int]] = {}
-        self.done = self.bytes = 0
+    def __init__(self, job: Job, papers: int) -> None:
+        super().__init__(papers, "papers")
+        self.job = job
         self.projected = False
 
     def update(self, shard: int, papers: int, size: int) -> None:
-        before = self.state.get(shard, (0, 0))
-        self.state[shard] = papers, size
-        self.done += papers - before[0]
-        self.bytes += size - before[1]
-        self.bar.update(papers - before[0])
-        if not self.projected and self.done >= PROJECT_AFTER and self.done < self.papers:
+        super().update(shard, papers, size)
+        if not self.projected and PROJECT_AFTER <= self.done < self.papers:
             self.projected = True
             self.project()
 
     def project(self) -> None:
-        """Hours and disk for the rest, from what the first papers took."""
         left = self.papers - self.done
         hours = (time.monotonic() - self.started) / self.done * left / 3600
-        # Shards, then the splits beside them: the text is on disk twice.
-        need = self.bytes / self.done * (self.papers + left)
+        # Compressed shards of what is left, then the splits beside them, compressed or not.
+        shards = self.bytes / self.done * left * SHARD_SHARE
+        splits = self.bytes / self.done * self.papers * (SHARD_SHARE if self.job.settings.compress else 1)
         free = shutil.disk_usage(self.job.out).free
         self.bar.write(
             f"papers: after the first {self.done:,}, the other {left:,} should take {hours:,.2f} hours and "
-            f"{need / 1e9:,.2f} GB of disk ({free / 1e9:,.2f} GB free in {self.job.out})"
+            f"{(shards + splits) / 1e9:,.2f} GB of disk ({free / 1e9:,.2f} GB free in {self.job.out})"
         )
-        if need > free:
+        if shards + splits > free:
             self.bar.write("papers: WARNING: that is more than is free; the run will stop there, and can go on later")
 
 
-def shard_jobs(job: Job, todo: dict[int, Shard]) -> Iterator[ShardJob]:
-    for number, planned in planned_shards(job):
-        shard = todo.get(number)
-        if shard:
-            yield ShardJob(
-                number=number,
-                folder=job.shards,
-                metadata=job.metadata,
-                settings=job.settings,
-                tasks=[task for _, task in tasks_of(planned)],
-                papers=shard.papers,
-                inputs=shard.inputs,
-            )
-
-
-def available_cores() -> int:
-    """Cores that this process may use (a container's or a scheduler's share, where there is one)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def collect(job: Job, survey: Survey, samples: Samples) -> dict[str, Any]:
-    """Stage 4: duplicates, split, and the two files."""
+def write_splits(job: Job, numbers: Sequence[int], collection: Collection) -> dict[str, Any]:
+    """Stage 5: the files."""
     from tqdm import tqdm
 
-    numbers = [shard.number for shard in survey.shards]
-    total = sum(marker(job.shards, number)["bytes"] for number in numbers)
+    from data_prep.assemble import assemble
+
+    total = sum(document[4] for number in numbers for document in finished_marker(job.shards, number)["documents"])
     with tqdm(total=total, unit="B", unit_scale=True, desc="writing", mininterval=1) as bar:
-        return assemble(job.out, job.shards, numbers, job.settings, samples, bar.update)
+        return assemble(job.out, job.shards, numbers, job.settings, collection, bar.update)
 
 
 def check_sum(counts: Counter[str], documents: int, total: int) -> None:
@@ -659,8 +644,10 @@ def print_result(job: Job, manifest: dict[str, Any], settings: Settings) -> None
     print(f"{'written':<20}{counts['written']:>14,}{counts['written'] / total:>9.2%}")
     print()
     for split, sizes in manifest["splits"].items():
-        path = job.out / f"{split}.jsonl"
-        print(f"{split:<6}{sizes['documents']:>12,} documents {sizes['text_bytes'] / 1e6:>12,.2f} MB of text   {path}")
+        first = sizes["files"][0]["name"]
+        more = f" and {len(sizes['files']) - 1:,} more" if len(sizes["files"]) > 1 else ""
+        size = sizes["text_bytes"] / 1e6
+        print(f"{split:<6}{sizes['documents']:>12,} documents {size:>12,.2f} MB of text   {job.out / first}{more}")
     text_bytes = manifest["splits"]["train"]["text_bytes"]
     supported, wanted = supported_vocab_size(text_bytes), settings.model.vocab_size
     print(f"vocabulary that the training text supports: about {supported:,} entries (configured: {wanted:,})")

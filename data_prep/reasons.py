@@ -37,4 +37,8 @@ REASONS: dict[str, str] = {
     "language": "prose in another language than data.languages",
     # collection
     "exact_duplicate": "same text, after normalization, as another paper that was kept",
+    "near_duplicate": "much of the text is that of another paper that was kept (data.near_duplicate_similarity)",
+    "bridges_splits": "similar to papers of both splits of the dataset that it was to be appended to",
+    "contaminated": "a validation paper much of which training holds (data.max_val_overlap)",
+    "benchmark_overlap": "holds a question of data.benchmarks (data.max_benchmark_overlap)",
 }

@@ -1,22 +1,23 @@
 """One shard: some hundred papers, processed in order by one worker, written as one file with its statistics.
 
-`NNNNN.jsonl` holds the records without their cluster, which is not known yet; `NNNNN.json`, written after it, marks the
-shard as complete and holds what the later stages need of each document, the rejects, and the sums. Imported by worker
-processes, hence apart from the command.
+`NNNNN.jsonl.zst` holds the records without their cluster, which is not known yet; `NNNNN.npy` the MinHash signatures;
+`NNNNN.json`, written last, marks the shard as complete and holds what the later stages need of each document, the
+rejects, and the sums. Imported by worker processes, hence apart from the command.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from data_prep.dedup import text_digest
-from data_prep.jsonl import atomic_write, dump_line, write_bytes
+from data_prep.jsonl import atomic_write, dump_line, open_lines, write_bytes
 from data_prep.paper import process_paper
 from data_prep.snapshot import first_year
 from data_prep.source import ArchiveRef, read_bytes
@@ -54,19 +55,70 @@ class ShardJob:
         return dataclasses.replace(self, fatal={**self.fatal, position: detail})
 
 
-def shard_paths(folder: Path, number: int) -> tuple[Path, Path]:
-    """The shard's records and its marker."""
-    return folder / f"{number:05d}.jsonl", folder / f"{number:05d}.json"
+class Document(NamedTuple):
+    """What the marker of a shard tells of each document."""
+
+    id: str
+    digest: str  # of the normalized text, hexadecimal
+    characters: int
+    text_bytes: int
+    line_bytes: int  # of the record as it stands in the shard
+    archive_bytes: int
+    year: int
+    subject: str  # primary category
+
+
+class Reject(NamedTuple):
+    """What the marker of a shard tells of each paper that is left out."""
+
+    id: str
+    reason: str
+    detail: str
+    archive_bytes: int
+
+
+def shard_paths(folder: Path, number: int) -> tuple[Path, Path, Path]:
+    """The shard's records, its signatures and its marker."""
+    return folder / f"{number:05d}.jsonl.zst", folder / f"{number:05d}.npy", folder / f"{number:05d}.json"
 
 
 def read_marker(folder: Path, number: int) -> dict[str, Any] | None:
-    """The marker of a complete shard whose records are there in full, or None."""
-    records, marker = shard_paths(folder, number)
+    """The marker of a complete shard whose files are there in full, or None."""
+    records, signatures, marker = shard_paths(folder, number)
     try:
         stats = json.loads(marker.read_bytes())
-        return stats if records.stat().st_size == stats["bytes"] else None
-    except (FileNotFoundError, ValueError):
+        sizes = [records.stat().st_size, signatures.stat().st_size]
+        return stats if sizes == stats["file_bytes"] else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def finished_marker(folder: Path, number: int) -> dict[str, Any]:
+    """The marker of a shard that must be complete.
+
+    Raises:
+        UserError: it is not.
+    """
+    stats = read_marker(folder, number)
+    if stats is None:
+        raise UserError(f"{folder}: shard {number} has gone or is cut short since it was written; run again")
+    return stats
+
+
+def shard_documents(folder: Path, number: int) -> Iterator[Document]:
+    """What the shard's marker tells of each of its documents, in order."""
+    return (Document(*entry) for entry in finished_marker(folder, number)["documents"])
+
+
+def shard_lines(folder: Path, number: int) -> Iterator[tuple[Document, bytes]]:
+    """Each document of a finished shard with its line of JSON."""
+    path = shard_paths(folder, number)[0]
+    with open_lines(path) as file:
+        for document in shard_documents(folder, number):
+            line = file.readline()
+            if len(line) != document.line_bytes or not line.endswith(b"}\n"):
+                raise UserError(f"{path}: the record of {document.id} is damaged; remove this file, then run again")
+            yield document, line
 
 
 def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
@@ -75,47 +127,81 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
     `progress(position, bytes)` is called before each paper (with the bytes of text written so far), and once after
     the last.
     """
-    records_path, marker_path = shard_paths(job.folder, job.number)
+    import numpy as np
+
+    from data_prep.minhash import PERMUTATIONS, signature, text_digest, word_hashes
+
+    records_path, signatures_path, marker_path = shard_paths(job.folder, job.number)
     marker_path.unlink(missing_ok=True)  # from here on the shard is not complete
-    documents: list[list[Any]] = []
-    rejects: list[list[str]] = []
+    documents: list[Document] = []
+    signatures: list[np.ndarray] = []
+    rejects: list[Reject] = []
     counters: Counter[str] = Counter()
+    clock = StageClock()
+    size = 0
     with open(job.metadata, "rb") as snapshot, atomic_write(records_path) as out:
         for position, task in enumerate(job.tasks):
-            progress(position, out.tell())
+            progress(position, size)
+            clock.start()
             metadata = read_record(snapshot, task.offset, task.length)
             if position in job.fatal:
-                rejects.append([metadata["id"], "processing_error", job.fatal[position]])
+                detail = job.fatal[position]
+                rejects.append(Reject(metadata["id"], "processing_error", detail, task.archive.size))
                 continue
-            outcome = process_paper(read_bytes(task.archive), task.archive.name, metadata, job.settings)
+            data = read_bytes(task.archive)
+            clock.lap("read")
+            outcome = process_paper(data, task.archive.name, metadata, job.settings, clock.lap)
             counters.update(outcome.counters)
             if outcome.text is None:
-                rejects.append([metadata["id"], str(outcome.reason), outcome.detail[:MAX_DETAIL]])
+                detail = outcome.detail[:MAX_DETAIL]
+                rejects.append(Reject(metadata["id"], str(outcome.reason), detail, task.archive.size))
                 continue
             record = dataset_record(metadata, outcome.text)
-            out.write(dump_line(record))
             text = record["text"]
-            documents.append(
-                [
-                    record["id"],
-                    text_digest(text).hex(),
-                    len(text),
-                    len(text.encode()),
-                    record["year"],
-                    record["categories"][0],
-                ]
-            )
-        size = out.tell()
-        progress(len(job.tasks), size)
+            signatures.append(signature(word_hashes(text)))
+            digest = text_digest(text).hex()
+            clock.lap("signature")
+            line = dump_line(record)
+            out.write(line)
+            size += len(line)
+            year, subject = record["year"], record["categories"][0]
+            sizes = (len(text), len(text.encode()), len(line), task.archive.size)
+            documents.append(Document(record["id"], digest, *sizes, year, subject))
+            clock.lap("write")
+    clock.start()
+    table = np.array(signatures, dtype="<u4").reshape(len(signatures), PERMUTATIONS)
+    buffer = io.BytesIO()
+    np.save(buffer, table)
+    write_bytes(signatures_path, buffer.getvalue())
+    progress(len(job.tasks), size)
+    clock.lap("write")
     stats = {
         "papers": job.papers,
         "inputs": job.inputs,
-        "bytes": size,
+        "file_bytes": [records_path.stat().st_size, signatures_path.stat().st_size],
         "documents": documents,
         "rejects": rejects,
         "counters": dict(sorted(counters.items())),
+        "seconds": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
     }
     write_bytes(marker_path, json.dumps(stats, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+class StageClock:
+    """Seconds by stage of the work on one paper after the other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.last = 0.0
+
+    def start(self) -> None:
+        self.last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Add the time since the last call to `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.last
+        self.last = now
 
 
 def dataset_record(metadata: Mapping[str, Any], text: str) -> dict[str, Any]:

@@ -16,8 +16,11 @@ def cluster_hash(cluster: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{cluster}".encode()).digest()[:8], "big")
 
 
-def val_clusters(clusters: Iterable[str], val_fraction: float, seed: int) -> set[str]:
-    """The names of the clusters that are held out; `clusters` are distinct and read once, as a stream."""
+def val_clusters(clusters: Iterable[str], val_fraction: float, seed: int, at_least_one: bool = True) -> set[str]:
+    """The names of the clusters that are held out; `clusters` are distinct and read once, as a stream.
+
+    Without `at_least_one` the hash alone decides, also where no cluster falls below the fraction.
+    """
     limit = val_fraction * 2**64
     chosen: set[str] = set()
     smallest: tuple[int, str] | None = None
@@ -29,6 +32,6 @@ def val_clusters(clusters: Iterable[str], val_fraction: float, seed: int) -> set
             chosen.add(cluster)
         if smallest is None or (value, cluster) < smallest:
             smallest = value, cluster
-    if val_fraction > 0 and count >= 2 and smallest is not None:
+    if at_least_one and val_fraction > 0 and count >= 2 and smallest is not None:
         chosen.add(smallest[1])
     return chosen

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from data_prep.jsonl import atomic_write, dump_line, read_jsonl, write_json
+from data_prep.jsonl import atomic_write, dump_line, read_jsonl, temporary_path, write_json
 from settings import UserError
 
 
@@ -70,7 +70,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 def test_the_kernels_own_full_device(tmp_path):
     """A real ENOSPC, met when the buffer is flushed."""
     path = tmp_path / "x"
-    path.with_name(f"x.{os.getpid()}.tmp").symlink_to("/dev/full")
+    temporary_path(path).symlink_to("/dev/full")
     with pytest.raises(UserError, match="no space left"), atomic_write(path) as file:
         file.write(b"data")
     assert not list(tmp_path.iterdir())
@@ -80,3 +80,26 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot be written"), atomic_write(tmp_path / "file" / "x") as file:
         file.write(b"")
+
+
+def test_compressed_lines_and_what_damages_them(tmp_path):
+    records = [{"id": i, "text": "α\\frac" * i} for i in range(3000)]
+    path = tmp_path / "x.jsonl.zst"
+    with atomic_write(path) as file:
+        for record in records:
+            file.write(dump_line(record))
+    assert list(read_jsonl(path)) == records
+    whole = path.read_bytes()
+    assert len(whole) < sum(len(dump_line(record)) for record in records) / 3
+    path.write_bytes(whole + whole)  # two frames one after the other are one file (RFC 8878)
+    assert list(read_jsonl(path)) == records * 2
+    for cut in (len(whole) - 1, len(whole) // 2, 3):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(UserError, match=r"x\.jsonl\.zst: the compressed file is damaged: it ends"):
+            list(read_jsonl(path))
+    path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+    with pytest.raises(UserError, match=r"damaged.*checksum"):
+        list(read_jsonl(path))
+    path.write_bytes(b"plain text")
+    with pytest.raises(UserError, match="damaged"):
+        list(read_jsonl(path))

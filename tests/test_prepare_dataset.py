@@ -49,6 +49,8 @@ def test_counts_records_and_files(corpus, tmp_path, capsys):
     manifest = run(corpus, out)
     counts = manifest["counts"]
     assert counts["reasons"] == PLANTED
+    sizes = sum(path.stat().st_size for path in corpus[1].iterdir())
+    assert 0 < counts["input"].pop("archive_bytes") < sizes
     assert counts["input"] == {"total": 42, "metadata_records": 40, "unclaimed_archives": 2}
     assert counts["written"] == 30 and sum(counts["reasons"].values()) + counts["written"] == 42
 
@@ -117,17 +119,17 @@ def test_kill_and_run_again(corpus, tmp_path, stage):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (out / "manifest.json").exists()
-    kept = {path.name: path.stat().st_mtime_ns for path in shards.glob("0000[01].jsonl")}
+    kept = {path.name: path.stat().st_mtime_ns for path in shards.glob("0000[01].jsonl.zst")}
     run(corpus, out, workers=2, shard_papers=4)
     if stage == "third shard":
-        assert kept == {path.name: path.stat().st_mtime_ns for path in shards.glob("0000[01].jsonl")}
+        assert kept == {path.name: path.stat().st_mtime_ns for path in shards.glob("0000[01].jsonl.zst")}
     run(corpus, tmp_path / "straight", workers=1, shard_papers=4)
     assert outputs(out) == outputs(tmp_path / "straight")
     assert not list(out.rglob("*.tmp*"))
 
 
 def shard_times(out):
-    return {path.name: path.stat().st_mtime_ns for path in (out / "work" / "shards").glob("*.jsonl")}
+    return {path.name: path.stat().st_mtime_ns for path in (out / "work" / "shards").glob("*.jsonl.zst")}
 
 
 @pytest.mark.slow

@@ -1,0 +1,179 @@
+"""What there is to do: the plan cut into shards, and an account of everything that no archive need be opened for.
+
+Imported by `prepare_dataset.py`; not run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_prep import index
+from data_prep.samples import Samples
+from data_prep.shards import ShardJob, Task
+from settings import DataSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    """What this run works on, with every path resolved."""
+
+    settings: DataSettings
+    metadata: Path
+    source: Path
+    out: Path
+    accept_stale: tuple[str, ...]
+    # --config and --set of this command, for the one to run next
+    flags: str
+    # --only-shards (part, parts), and --append
+    part: tuple[int, int] | None = None
+    append: bool = False
+
+    @property
+    def work(self) -> Path:
+        return self.out / "work"
+
+    @property
+    def shards(self) -> Path:
+        return self.work / "shards"
+
+    @property
+    def metadata_index(self) -> Path:
+        return self.work / "metadata.sqlite"
+
+    @property
+    def archive_list(self) -> Path:
+        return self.work / "archives.sqlite"
+
+    @property
+    def finished(self) -> Path:
+        return self.work / "finished.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard of the plan: its number, papers and bytes of archives, and what its content depends on."""
+
+    number: int
+    count: int
+    archive_bytes: int
+    papers: str
+    inputs: str
+
+
+@dataclass
+class Survey:
+    """What one pass over the plan finds before any archive is opened."""
+
+    records: int = 0
+    unclaimed: int = 0
+    shards: list[Shard] = field(default_factory=list)
+    archives_sha256: str = ""
+    # Papers, and bytes of their archives, by reason.
+    counts: Counter[str] = field(default_factory=Counter)
+    archive_bytes: Counter[str] = field(default_factory=Counter)
+
+    def refuse(self, samples: Samples, reason: str, name: str, archive_bytes: int = 0, **entry: Any) -> None:
+        """Count one record or archive under its reason and offer it as a sample."""
+        self.counts[reason] += 1
+        self.archive_bytes[reason] += archive_bytes
+        samples.add(reason, name, **entry)
+
+
+def planned_shards(job: Job) -> Iterator[tuple[int, list[index.Planned]]]:
+    """The plan cut into shards: `shard_papers` papers with record and archive each, whatever their reasons.
+
+    Shards are cut before the metadata rules apply, so that another filter or a longer pilot keeps their borders. What
+    has no archive travels with the shard that it falls into.
+    """
+    number, matched, papers = 0, 0, []
+    for paper in index.plan(job.metadata_index, job.archive_list, job.source, job.settings):
+        papers.append(paper)
+        matched += bool(paper.in_pilot and paper.record and paper.archives)
+        if matched == job.settings.shard_papers or len(papers) >= 100 * job.settings.shard_papers:
+            yield number, papers
+            number, matched, papers = number + 1, 0, []
+    if papers:
+        yield number, papers
+
+
+def tasks_of(papers: Sequence[index.Planned]) -> list[tuple[index.Planned, Task]]:
+    """The papers that are to be processed: in the pilot, in scope, with an archive."""
+    return [
+        (paper, Task(paper.archives[0], paper.record.offset, paper.record.length))
+        for paper in papers
+        if paper.in_pilot and paper.record and paper.record.reason is None and paper.archives
+    ]
+
+
+def take_survey(job: Job, stage: str, samples: Samples) -> Survey:
+    """Account for everything that no archive needs to be opened for, and list the shards for the rest.
+
+    `stage` is the fingerprint of what all papers' processing depends on: knobs, modules, packages.
+    """
+    survey = Survey()
+    states = index.source_state(job.archive_list)
+    archives = hashlib.sha256()
+    for reason, name, offset, detail in index.refused_lines(job.metadata_index):
+        survey.records += 1
+        survey.refuse(samples, reason, name, detail=detail, offset=offset)
+    for number, planned in planned_shards(job):
+        for paper in planned:
+            account(paper, survey, samples)
+        tasks = tasks_of(planned)
+        if not tasks:
+            continue
+        papers, inputs = hashlib.sha256(), hashlib.sha256(stage.encode())
+        for paper, task in tasks:
+            archive = task.archive
+            assert paper.record is not None
+            identity = repr((paper.paper_id, archive.name, archive.size, paper.record.digest)).encode()
+            papers.update(identity)
+            file = str(Path(archive.path).relative_to(job.source))
+            inputs.update(identity + repr((file, archive.offset, states[file])).encode())
+            archives.update(identity + repr((file, archive.offset)).encode())
+        size = sum(task.archive.size for _, task in tasks)
+        survey.shards.append(Shard(number, len(tasks), size, papers.hexdigest(), inputs.hexdigest()))
+    survey.archives_sha256 = archives.hexdigest()
+    return survey
+
+
+def account(paper: index.Planned, survey: Survey, samples: Samples) -> None:
+    """Count a planned paper's record and archives, those that are to be processed apart."""
+    record, spare = paper.record, paper.archives
+    if record:
+        survey.records += 1
+        spare = spare[1:]  # the first is the record's own
+        reason = record.reason if paper.in_pilot else "outside_pilot"
+        if reason or not paper.archives:
+            size = paper.archives[0].size if paper.archives else 0
+            survey.refuse(samples, reason or "no_source", paper.paper_id, size)
+    survey.unclaimed += len(spare)
+    for i, archive in enumerate(spare):
+        first = paper.archives[0].name
+        if not paper.in_pilot:
+            survey.refuse(samples, "outside_pilot", archive.name, archive.size)
+        elif record or i:
+            survey.refuse(samples, "duplicate_source", archive.name, archive.size, detail=f"{first} is used")
+        else:
+            survey.refuse(samples, "no_metadata", archive.name, archive.size)
+
+
+def shard_jobs(job: Job, todo: dict[int, Shard]) -> Iterator[ShardJob]:
+    """The work on the shards of `todo`, read from the plan as it is asked for."""
+    for number, planned in planned_shards(job):
+        shard = todo.get(number)
+        if shard:
+            yield ShardJob(
+                number=number,
+                folder=job.shards,
+                metadata=job.metadata,
+                settings=job.settings,
+                tasks=[task for _, task in tasks_of(planned)],
+                papers=shard.papers,
+                inputs=shard.inputs,
+            )
