@@ -34,7 +34,8 @@ class Collection:
     names: dict[int, str]
     # Sizes of clusters of several documents -> how many such clusters; papers that were here before an append.
     cluster_sizes: dict[int, int] = field(default_factory=dict)
-    earlier: int = 0
+    # Mask of the documents that the dataset had to which this run appends; None for a full build.
+    earlier: np.ndarray | None = None
 
     def kept(self) -> np.ndarray:
         """Mask of the documents that a split holds."""
@@ -101,10 +102,10 @@ def decide(
     collection.outcome[gone & same] = CODE["exact_duplicate"]
     collection.outcome[gone & ~same] = CODE["near_duplicate"]
     if frozen:
-        # What the earlier build decided about its documents stays; contamination is measured anew.
-        stays = frozen.known & frozen.duplicate
+        # What the earlier build decided about its documents stays.
+        stays = frozen.known & frozen.dropped
         collection.outcome[stays] = frozen.outcome[stays]
-        collection.earlier = int(frozen.known.sum())
+        collection.earlier = frozen.known
     _sample_duplicates(collection, survivor, signatures, folder, shards, samples)
     return collection
 
@@ -148,7 +149,7 @@ def _freeze(
     collection.cluster[frozen.known] = frozen.cluster[frozen.known]
     collection.names.update(frozen.names)
 
-    stands = frozen.known & ~frozen.duplicate
+    stands = frozen.known & ~frozen.dropped
     earlier = smallest(numbers, stands, rivals)
     return np.where(frozen.known, numbers, np.where(earlier != none, earlier, survivor))
 

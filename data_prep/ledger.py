@@ -43,9 +43,9 @@ class Frozen:
     missing: list[str]
 
     @property
-    def duplicate(self) -> np.ndarray:
-        """Mask of the documents that were left out for others (not for contamination, which each build measures)."""
-        return (self.outcome >= len(SPLITS)) & (self.outcome < CODE["contaminated"])
+    def dropped(self) -> np.ndarray:
+        """Mask of the documents that were left out."""
+        return self.outcome >= len(SPLITS)
 
 
 def line(paper_id: str, cluster: str, split: str, outcome: str) -> bytes:

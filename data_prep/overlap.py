@@ -169,6 +169,13 @@ def _is_ready(job: OverlapJob) -> bool:
         return False
 
 
+def _droppable(numbers: np.ndarray, collection: Collection, settings: DataSettings) -> np.ndarray:
+    """Mask of the documents `numbers` that may be taken out: new ones, where the knob says so."""
+    if settings.contaminated == "report":
+        return np.zeros(len(numbers), dtype=bool)
+    return np.ones(len(numbers), dtype=bool) if collection.earlier is None else ~collection.earlier[numbers]
+
+
 def _judge_val(
     table: NgramTable,
     seen: np.ndarray,
@@ -183,20 +190,21 @@ def _judge_val(
     shares = table.shares(seen)
     numbers = np.flatnonzero(collection.outcome == CODE["val"])
     above = shares > limit
+    # What a dataset has held stays in it when it is appended to; the report tells.
+    dropped = _droppable(numbers, collection, settings) & above
     listed = np.argsort(-shares, kind="stable")[:LISTED]
     wanted = set(numbers[above].tolist()) | set(numbers[listed].tolist())
     ids = {i: document.id for i, document in enumerate(all_documents(folder, shards)) if i in wanted}
-    if settings.contaminated == "drop":
-        collection.outcome[numbers[above]] = CODE["contaminated"]
-        for i in np.flatnonzero(above):
-            detail = f"{shares[i]:.0%} of its 13-grams occur in training, data.max_val_overlap is {limit:.0%}"
-            samples.add("contaminated", ids[int(numbers[i])], detail=detail)
+    collection.outcome[numbers[dropped]] = CODE["contaminated"]
+    for i in np.flatnonzero(dropped):
+        detail = f"{shares[i]:.0%} of its 13-grams occur in training, data.max_val_overlap is {limit:.0%}"
+        samples.add("contaminated", ids[int(numbers[i])], detail=detail)
     histogram = np.histogram(shares, bins=20, range=(0, 1))[0]
     return {
         "papers": len(numbers),
         "above": int(above.sum()),
         "limit": limit,
-        "dropped": settings.contaminated == "drop",
+        "dropped": int(dropped.sum()),
         "histogram": histogram.tolist(),
         "highest": [[ids[int(numbers[i])], round(float(shares[i]), 4)] for i in listed],
         "sampled": 1 / (table.mask + 1),
@@ -221,8 +229,9 @@ def _judge_papers(
             hits.append((int(documents[i]), int(owners[i]), float(shares[i])))
     wanted = {document for document, *_ in hits}
     ids = {i: document.id for i, document in enumerate(all_documents(folder, shards)) if i in wanted}
-    for document, question, share in hits:
-        if settings.contaminated == "drop":
+    droppable = _droppable(np.array([document for document, *_ in hits], dtype=np.int64), collection, settings)
+    for (document, question, share), drop in zip(hits, droppable, strict=True):
+        if drop:
             collection.outcome[document] = CODE["benchmark_overlap"]
             detail = f"holds {share:.0%} of the 13-grams of {questions.names[question]}"
             samples.add("benchmark_overlap", ids[document], detail=detail)
@@ -231,6 +240,6 @@ def _judge_papers(
         "too_short": questions.too_short,
         "above": len(hits),
         "limit": settings.max_benchmark_overlap,
-        "dropped": settings.contaminated == "drop",
+        "dropped": int(droppable.sum()),
         "found": [[ids[d], questions.names[q], round(s, 4)] for d, q, s in hits[:LISTED]],
     }

@@ -266,7 +266,9 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
         "reasons": {reason: steps.counts[reason] for reason in REASONS if steps.counts[reason]},
         "written": documents,
     }
-    build = {"kind": "append", "earlier_documents": collection.earlier} if base else {"kind": "full"}
+    build: dict[str, Any] = {"kind": "full"}
+    if collection.earlier is not None:
+        build = {"kind": "append", "earlier_documents": int(collection.earlier.sum())}
     manifest = {
         "format": 2,
         "build": build,

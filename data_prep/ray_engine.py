@@ -9,6 +9,7 @@ A shard whose worker or machine dies is given to another one; a paper that has k
 from __future__ import annotations
 
 import contextlib
+import socket
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -39,6 +40,7 @@ def run_jobs(
     except ImportError:
         raise UserError("--engine ray needs Ray: pip install ray, or use --engine local") from None
     try:
+        _knock(address)
         ray.init(
             address=address,
             runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
@@ -46,7 +48,7 @@ def run_jobs(
             log_to_driver=False,
             logging_level="warning",
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"--engine ray: no cluster at {address}: {error}. Start one with `ray start --head` on this machine and "
             "`ray start --address=...` on the others, or leave --address away"
@@ -55,6 +57,13 @@ def run_jobs(
         _run(ray, jobs, workers, work, on_progress)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError at once where nothing answers at HOST:PORT; Ray itself would wait for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _run(ray: Any, jobs: Iterable[ShardT], workers: int, work: Work[ShardT], on_progress: OnProgress) -> None:

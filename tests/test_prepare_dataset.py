@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,31 +16,14 @@ from data_prep.jsonl import read_jsonl
 from data_prep.reasons import REASONS
 from settings import ROOT, UserError
 from tests.tiny_corpus import PLANTED, bulk_tar, make_corpus, paper, prose, record, write_snapshot
+from tests.tiny_pipeline import arguments, outputs, run
 
 KEYS = ["id", "text", "title", "categories", "year", "license", "cluster"]
-# What depends on the clock, or on where and when the files were written.
-UNCOMPARED = ("report/timing.json", "work/")
 
 
 @pytest.fixture
 def corpus(tmp_path):
     return make_corpus(tmp_path / "raw")
-
-
-def arguments(corpus, out, *more, workers=1, shard_papers=8):
-    metadata, source = corpus
-    sizes = ["--workers", str(workers), "--set", f"data.shard_papers={shard_papers}", "--set", "data.min_chars=400"]
-    return ["--metadata", str(metadata), "--source", str(source), "--out", str(out), *sizes, *more]
-
-
-def run(corpus, out, *more, **options):
-    assert prepare_dataset.main(arguments(corpus, out, *more, **options)) == 0
-    return json.loads((out / "manifest.json").read_text())
-
-
-def outputs(out: Path) -> dict[str, bytes]:
-    paths = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in paths.items() if not name.startswith(UNCOMPARED)}
 
 
 def test_counts_records_and_files(corpus, tmp_path, capsys):

@@ -1,0 +1,140 @@
+"""The same bytes from every engine, however often it is killed: many random moments, a cluster that loses a machine."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from data_prep import engines
+from settings import ROOT, UserError
+from tests.tiny_corpus import make_corpus
+from tests.tiny_pipeline import arguments, outputs, run
+
+
+def command(corpus, out, *more, **options):
+    return [sys.executable, str(ROOT / "data_prep" / "prepare_dataset.py"), *arguments(corpus, out, *more, **options)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_at_fifty_random_moments(tmp_path):
+    """kill -9 of the whole process group, then again with another number of workers, until fifty have been killed."""
+    corpus = make_corpus(tmp_path / "raw", plain=120)
+    started = time.monotonic()
+    run(corpus, tmp_path / "straight", workers=1, shard_papers=4)
+    whole = outputs(tmp_path / "straight")
+    longest = 1.5 * (time.monotonic() - started) + 1.5  # a process of its own also has to start
+    choose = random.Random(20)
+    kills = finished = 0
+    out = tmp_path / "killed"
+    while kills < 50:
+        flags = command(corpus, out, workers=choose.randint(1, 3), shard_papers=4)
+        process = subprocess.Popen(flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            _, errors = process.communicate(timeout=choose.uniform(0.3, longest))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, errors.decode()
+        assert outputs(out) == whole
+        finished += 1
+        shutil.rmtree(out)
+    run(corpus, out, workers=2, shard_papers=4)
+    assert outputs(out) == whole and not list(out.rglob("*.tmp*"))
+    assert finished >= 1
+
+
+def test_ray_flags_that_make_no_sense(tmp_path, monkeypatch):
+    corpus = make_corpus(tmp_path / "raw", plain=3)
+    with pytest.raises(UserError, match="--address names a Ray cluster"):
+        run(corpus, tmp_path / "out", "--address", "auto")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="pip install ray"):
+        run(corpus, tmp_path / "out", "--engine", "ray")
+
+
+def test_cores_and_description():
+    assert engines.available_cores() >= 1
+    assert "3 worker" in engines.Engine("local", 5).describe(3) and "auto" in engines.Engine("ray", 0, "auto").describe(
+        3
+    )
+
+
+@pytest.fixture
+def cluster():
+    """A head without room for work and two machines with it, all of them here."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield cluster, nodes
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_ray_cluster_gives_the_same_bytes_though_a_machine_is_killed(tmp_path, cluster):
+    machines, nodes = cluster
+    corpus = make_corpus(tmp_path / "raw", plain=240)
+    run(corpus, tmp_path / "local", workers=2, shard_papers=4)
+    out = tmp_path / "ray"
+    flags = command(corpus, out, "--engine", "ray", "--address", machines.address, shard_papers=4, workers=0)
+    process = subprocess.Popen(flags, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shards = out / "work" / "shards"
+    while len(list(shards.glob("*.json"))) < 5:
+        assert process.poll() is None, process.communicate()[0].decode()
+        time.sleep(0.01)
+    machines.remove_node(nodes[0], allow_graceful=False)
+    before = len(list(shards.glob("*.json")))
+    shown, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, shown.decode()
+    assert before < 60, "the machine was killed after the work was done"
+    assert outputs(out) == outputs(tmp_path / "local")
+    assert not list(shards.glob("*.at"))
+
+
+def dies_on_paper_3(job, progress):
+    def watched(position, size):
+        progress(position, size)
+        if position == 3 and position not in job.fatal:
+            os._exit(9)
+
+    from tests.test_pool import write_positions
+
+    write_positions(job, watched)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ray_gives_up_a_paper_that_kills_its_workers(tmp_path, cluster):
+    from data_prep.ray_engine import run_jobs
+    from tests.test_pool import jobs
+
+    done = {}
+    run_jobs(
+        jobs(tmp_path, 3),
+        2,
+        dies_on_paper_3,
+        lambda shard, papers, size: done.update({shard: papers}),
+        cluster[0].address,
+    )
+    assert done == {0: 4, 1: 4, 2: 4}
+    for number in range(3):
+        lines = (tmp_path / f"{number}.txt").read_text().splitlines()
+        assert lines[:3] == ["fine"] * 3 and lines[3].startswith("the worker process died on this paper 2 times")
+
+
+def test_no_such_cluster_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    corpus = make_corpus(tmp_path / "raw", plain=3)
+    with pytest.raises(UserError, match=r"no cluster at 127\.0\.0\.1:1: .*ray start --head"):
+        run(corpus, tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1")
