@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/setup.sh
-set_up
+set_up tests/requirements.txt
 run python -m pytest "$@"

@@ -3,10 +3,11 @@
     python data_prep/language.py FILE.tex
 
 prints the language, how it was decided, and how many letters of prose were looked at. The judge is langdetect, seeded
-so that a paper always gets the same answer, on a bounded sample spread over the paper. Formula-heavy English papers are
-what such judges get wrong, so two rules soften it: with too little prose, or when it can only guess between several
-languages, there is no verdict (None: the caller asks the abstract or keeps the paper); and an answer other than English
-is overruled where the words that only English uses are as frequent as in English.
+so that a paper always gets the same answer, on a bounded sample spread over the paper. It is asked only where cheaper
+evidence is missing: where the words that only English uses are as frequent as in English all over the sample, it is
+English. Formula-heavy English papers are what such judges get wrong, so two rules soften langdetect's answer: with too
+little prose, or when it can only guess between several languages, there is no verdict (None: the caller asks the
+abstract or keeps the paper); and another language than English is overruled by those words in the sample as a whole.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ WINDOW_CHARS = 4_000  # read at each of them
 PROSE_CHARS = 800  # kept of each: langdetect's cost grows with what it is given
 MIN_LETTERS = 200  # less prose than this is no ground for a verdict,
 MIN_WORDS = 40  # nor is prose of fewer different words (in scripts that part them): it is a table or a listing
+PIECE_WORDS = 100  # the words of only English are counted in pieces of the sample: an abstract alone decides nothing
 MIN_PROBABILITY = 0.8  # langdetect's own: under this its answer is a guess between several
 # Frequent in English and words of no other language that arXiv holds.
 ENGLISH = frozenset("the of and that this with which for are be by we from then have it's such let there where".split())
@@ -62,16 +64,24 @@ _IDEOGRAPHS = re.compile("[\u0e00-\u0eff\u2e80-\u9fff\uac00-\ud7af]{4}")
 def judge(text: str) -> Verdict:
     """The language of cleaned LaTeX (or of plain text)."""
     sample = prose_sample(text)
-    words = _WORD.findall(sample)
+    words = _WORD.findall(sample.lower())
     letters = sum(map(len, words))
     if letters < MIN_LETTERS or (len(set(words)) < MIN_WORDS and not _IDEOGRAPHS.search(sample)):
         return Verdict(None, "little_prose", letters)
+    pieces = max(1, len(words) // PIECE_WORDS)
+    bounds = [len(words) * i // pieces for i in range(pieces + 1)]
+    shares = [_english(words[bounds[i] : bounds[i + 1]]) for i in range(pieces)]
+    if min(shares) >= ENGLISH_SHARE:
+        return Verdict("en", "english_words", letters)
     code = _detect()(sample)
-    if code != "en":
-        share = sum(word.lower() in ENGLISH for word in words) / len(words)
-        if share >= ENGLISH_SHARE:
-            return Verdict("en", "english_words", letters)
+    if code != "en" and _english(words) >= ENGLISH_SHARE:
+        return Verdict("en", "english_words", letters)
     return Verdict(code, "langdetect" if code else "unsure", letters)
+
+
+def _english(words: Sequence[str]) -> float:
+    """Share of the words that only English uses."""
+    return sum(word in ENGLISH for word in words) / len(words)
 
 
 def prose_sample(text: str) -> str:

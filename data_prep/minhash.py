@@ -48,7 +48,10 @@ def text_digest(text: str) -> bytes:
     else:
         # Case folding can leave what NFKC would compose, hence the order: fold, then normalize.
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-        letters = IGNORED.sub("", folded).encode("utf-8", "replace")
+        for character in set(folded):
+            if ord(character) > 127 and IGNORED.fullmatch(character):
+                folded = folded.replace(character, "")
+        letters = folded.encode("utf-8", "replace").translate(None, IGNORED_ASCII)
     return hashlib.blake2b(letters, digest_size=DIGEST_BYTES).digest()
 
 

@@ -66,4 +66,4 @@ def test_command(tmp_path, capsys):
     path = tmp_path / "a.tex"
     path.write_text(ENGLISH * 3)
     assert language.main([str(path)]) == 0
-    assert capsys.readouterr().out.startswith(f"{path}: en (langdetect")
+    assert capsys.readouterr().out.startswith(f"{path}: en (english_words, ")

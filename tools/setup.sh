@@ -1,9 +1,15 @@
-# Makes .venv and installs requirements.txt where that has not been done; sourced by quickstart.sh and test.sh.
+# Makes .venv and installs requirement files where that has not been done; sourced by quickstart.sh and test.sh.
 # PYTHON=python3.11 chooses the interpreter of a new .venv.
 
-set_up() {
+set_up() {  # [FILE...]: further requirement files
     local python="${PYTHON:-python3}" stamp=.venv/installed.txt
-    if [ -f "$stamp" ] && cmp -s requirements.txt "$stamp"; then
+    local files=(requirements.txt "$@")
+    if [ -f "$stamp" ] && cat "${files[@]}" | cmp -s - "$stamp"; then
+        source .venv/bin/activate
+        return
+    fi
+    # What the tests have installed is more than enough for the rest.
+    if [ -f "$stamp" ] && [ $# -eq 0 ] && head -c "$(wc -c < requirements.txt)" "$stamp" | cmp -s - requirements.txt; then
         source .venv/bin/activate
         return
     fi
@@ -18,8 +24,8 @@ set_up() {
         }
     fi
     run source .venv/bin/activate
-    run python -m pip install --quiet -r requirements.txt
-    cp requirements.txt "$stamp"
+    run python -m pip install --quiet "${files[@]/#/-r}"
+    cat "${files[@]}" > "$stamp"
 }
 
 # Echo a command so that it can be copied, then run it.
