@@ -88,6 +88,8 @@ class DataSettings:
     # Licence URLs that a paper may carry; null keeps all.
     licenses: list[str] | None
     drop_withdrawn: bool
+    # Characters of the abstract; 0 keeps all: early papers have none, and their text is as good as that of others.
+    abstract_min_chars: int = knob(0)
     # Length of the cleaned text. Shorter is an erratum, a notice or a failed extraction; longer is data, not prose.
     min_chars: int = knob(0)
     max_chars: int = knob(1)

@@ -1,4 +1,4 @@
-"""Which metadata records are in scope: subject, year, withdrawn, licence. One reason each, or none.
+"""Which metadata records are in scope: subject, year, withdrawn, licence, abstract. One reason each, or none.
 
     python data_prep/filters.py --metadata raw/arxiv-metadata-oai-snapshot.json
 
@@ -28,30 +28,45 @@ from settings import (
     settings_from_args,
 )
 
+# How people spell it: the word, other forms of it, and slips of the fingers.
+_WITHDRAWN = (
+    r"(?:withdrawn?n?|withdrawan|withdrawen|withdrawed|withdrwan|withdrwawn|withdran|withdrew|withrawn|with[- ]drawn"
+    r"|wit?hdrawn|witdrawn|wid?thdrawn|whitdrawn|retracted)"
+)
+_NOUN = r"(?:paper|article|submission|manuscript|preprint|pre-print|e-?print|note|work|letter|document|entry|thesis)"
+# Removal is a withdrawal where the paper itself, and by whom, are named.
+_REMOVED = (
+    r"(?:removed|deleted)\s+"
+    r"(?:from\s+(?:the\s+)?arxiv\b|by\s+(?:the\s+)?(?:authors?\b|author\(s\)|arxiv|moderat|admin))"
+)
+_AUTHORS = r"(?:(?:the|its|their|one\s+of\s+the)\s+)?(?:corresponding\s+|first\s+|sub(?:mitt|miss)\w+\s+)?"
+_WHO = rf"{_AUTHORS}(?:authors?\b|author\(s\)|submitter|arxiv|moderators?|administrat|admin)"
 # "This paper has been withdrawn", "the manuscript was retracted". Subject and verb stand together, so that withdrawn
 # drugs, funds and troops, and topology's retracts, are left alone.
 STATEMENT = re.compile(
-    r"""\b(?:this|the|our)\s+(?:present\s+|arxiv\s+)?
-        (?:paper|article|submission|manuscript|preprint|e-?print|note|work|letter|document|entry)\s+
-        (?:(?:has|have)\s+(?:now\s+|since\s+)?been|was|is(?:\s+being)?|is\s+now|had\s+to\s+be|should\s+be)\s+
-        (?:(?:temporarily|voluntarily|hereby|now|formally)\s+)?(?:withdrawn|retracted)\b
-        (?!\s+from\s+(?!(?:the\s+)?arxiv|publication|public|this\s+(?:archive|site)))""",
+    rf"""\b(?:this|the|our)\s+(?:present\s+|arxiv\s+|version\s+of\s+the\s+|whole\s+)?{_NOUN}\s+
+        (?:(?:has|have)\s+(?:now\s+|since\s+)?been|was|is(?:\s+being)?|is\s+now|had\s+to\s+be
+          |(?:should|needs\s+to|must)\s+be)\s+
+        (?:(?:temporarily|voluntarily|hereby|now|formally|superseded\s+by\s+\S+\s+and|replaced\s+by\s+\S+\s+and)\s+)?
+        (?:{_WITHDRAWN}\b(?!\s+from\s+(?!(?:the\s+)?arxiv|publication|public|this\s+(?:archive|site)))|{_REMOVED})""",
     re.VERBOSE | re.IGNORECASE,
 )
-# "withdrawn by the author(s)", "withdrawn by arXiv administrators", "the authors have withdrawn this paper".
+# "withdrawn by the author(s)", "this version withdrawn by arXiv administrators", "we have withdrawn this paper".
 BY_WHOM = re.compile(
-    r"""\b(?:paper|article|submission|manuscript|preprint|e-?print|\A|[.;:(\[])\s*(?:(?:has\s+been|was|is)\s+)?
-        (?:withdrawn|retracted)\s+by\s+(?:the\s+)?(?:sub(?:mitt|miss)\w+\s+)?
-        (?:authors?\b|author\(s\)|submitter|arxiv|moderators?|administrators?)
-      | \b(?:authors?|i|we)\s+(?:(?:has|have|hereby|wish(?:es)?\s+to|would\s+like\s+to|must)\s+)*
-        (?:withdrawn?|withdrew|withdraws?|retract(?:s|ed)?)\s+(?:this|the|our)\s+
-        (?:paper|article|submission|manuscript|preprint|e-?print)\b""",
+    rf"""(?:\b{_NOUN}|\bthis\s+version|\A|[.;:,(\[])\s*(?:(?:has\s+been|was|is)\s+)?
+        (?:{_WITHDRAWN}\s+by\s+{_WHO}|{_REMOVED})
+      | \b(?:authors?|author\(s\)|i|we)\s+
+        (?:(?:has|have|hereby|wish(?:es)?\s+to|would\s+like\s+to|must|had\s+to|decided\s+to)\s+)*
+        (?:{_WITHDRAWN}|withdraws|retracts?)\s+(?:this|our)\s+{_NOUN}\b
+      | \bplease\s+withdraw\s+this\s+{_NOUN}\b""",
     re.VERBOSE | re.IGNORECASE,
 )
-# The shorthand of comments and titles: "Withdrawn", "Paper withdrawn due to an error", "(Retracted)".
+# The shorthand of comments and titles: "Withdrawn", "Paper withdrawn due to an error", "12 pages, withdrawn".
 SHORTHAND = re.compile(
-    r"""\A\W*(?:(?:paper|article|submission|manuscript|preprint)\s+)?(?:temporarily\s+)?(?:withdrawn|retracted)\b
-        (?!\s+(?:from\s+(?!(?:the\s+)?arxiv)|papers?|articles?|versions?|publications?|orbits?|drugs?|theorems?))""",
+    rf"""\A\W*(?:(?:this|the|our)\s+)?(?:{_NOUN}\s+)?(?:(?:has|have)\s+been\s+|is\s+(?:now\s+)?|was\s+)?
+        (?:temporarily\s+)?{_WITHDRAWN}\b(?<!withdraw)(?<!withdrew)
+        (?!\s+(?:from\s+(?!(?:the\s+)?arxiv)
+          |(?:the\s+|our\s+|a\s+)?(?:papers?|articles?|preprints?|versions?|publications?|orbits?|drugs?|theorems?|claims?|sections?|results?|lemmas?|proofs?|arxiv)\b))""",
     re.VERBOSE | re.IGNORECASE,
 )
 TITLE_MARK = re.compile(
@@ -59,6 +74,8 @@ TITLE_MARK = re.compile(
     r"|\A\W*(?:withdrawn|retracted)\W*\Z",
     re.IGNORECASE,
 )
+# Comments are lists of remarks: "12 pages, 3 figures; withdrawn".
+REMARK = re.compile(r"[.;,(\[]\s+|\s-+\s|--+|[(\[]|\n")
 # What stands before "this paper" when only a part or another version of it is meant.
 PART_OF_IT = re.compile(
     r"\b(?:versions?|parts?|sections?|results?|theorems?|lemmas?|proofs?|claims?|appendix|editions?|drafts?)"
@@ -106,12 +123,18 @@ def in_licenses(record: Mapping[str, Any], settings: DataSettings) -> bool:
     return settings.licenses is None or record.get("license") in settings.licenses
 
 
+def long_abstract(record: Mapping[str, Any], settings: DataSettings) -> bool:
+    """Whether the abstract has `data.abstract_min_chars` characters, runs of white space counted as one."""
+    return len(" ".join((record.get("abstract") or "").split())) >= settings.abstract_min_chars
+
+
 # In the order of the funnel (and of REASONS).
 RULES: dict[str, Callable[[Mapping[str, Any], DataSettings], bool]] = {
     "subject": in_subject,
     "year": in_years,
     "withdrawn": not_withdrawn,
     "license": in_licenses,
+    "short_abstract": long_abstract,
 }
 
 
@@ -122,13 +145,20 @@ def is_withdrawn(record: Mapping[str, Any]) -> bool:
         return False
     if TITLE_MARK.search(title) or SHORTHAND.search(comments):
         return True
+    remarks = REMARK.split(" ".join(comments.split()))
+    if any(SHORTHAND.search(remark) for remark in remarks) and not EARLIER.search(comments):
+        return True
     # An abstract that is nothing but the notice is read as a comment is.
     if len(abstract) < 300 and SHORTHAND.search(abstract):
         return True
     return any(_states(text) for text in (comments, abstract, title))
 
 
-WORDS = ("withdraw", "withdrew", "retract")
+WORDS = ("withd", "witd", "wihd", "with-d", "with d", "withr", "widthd", "whitd", "retract", "removed ", "deleted ")
+# A comment that speaks of another version, or of what this paper replaces.
+EARLIER = re.compile(
+    r"\b(?:supersedes|replaces|previous|earlier|old|first|resubmi\w+|v\d+|version\s+\d)\b", re.IGNORECASE
+)
 
 
 def _states(text: str) -> bool:

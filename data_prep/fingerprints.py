@@ -16,7 +16,10 @@ from settings import ROOT, DataSettings
 PACKAGE = "data_prep"
 # Knobs of data.* by stage. Where files lie and how many processes work changes no output; every knob not named here
 # belongs to the papers, so that a new one is safe without being listed.
-METADATA_KNOBS = ("categories", "primary_category_only", "year_min", "year_max", "licenses", "drop_withdrawn")
+METADATA_KNOBS = (
+    *("categories", "primary_category_only", "year_min", "year_max", "licenses", "drop_withdrawn"),
+    "abstract_min_chars",
+)
 COLLECTION_KNOBS = (
     *("near_duplicates", "near_duplicate_similarity", "val_fraction", "split_seed"),
     *("max_val_overlap", "benchmarks", "max_benchmark_overlap", "contaminated"),

@@ -15,6 +15,7 @@ REASONS: dict[str, str] = {
     "year": "year of the first version outside data.year_min..year_max",
     "withdrawn": "the metadata says that the paper was withdrawn",
     "license": "licence not in data.licenses",
+    "short_abstract": "abstract shorter than data.abstract_min_chars",
     "no_source": "metadata without an archive in the source folder",
     "no_metadata": "an archive whose id has no metadata record",
     "duplicate_source": "another archive of the same paper is newer or came first",

@@ -77,7 +77,7 @@ def test_little_prose_asks_the_abstract():
     formulas = "\\section{A}" + "\\begin{align}x_{i} &= \\sum_j y_{ij}\\end{align}\n" * 50
     assert outcome(formulas).reason is None
     result = outcome(formulas, {"title": "T", "abstract": ENGLISH * 3})
-    assert result.reason is None and result.counters["language_by_langdetect"] == 1
+    assert result.reason is None and result.counters["language_by_english_words"] == 1
 
 
 def test_passes_end_in_the_text():
