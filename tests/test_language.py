@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
+import pytest
+
 from data_prep import language
 from data_prep.language import judge, prose_sample
+from settings import load_settings
+from tests.foreign_papers import SENTENCES, foreign_paper
+
+CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "src"
 
 ENGLISH = (
     "We recall the main definitions first, then state the principal results, and finally give proofs together with "
@@ -67,3 +76,31 @@ def test_command(tmp_path, capsys):
     path.write_text(ENGLISH * 3)
     assert language.main([str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: en (english_words, ")
+
+
+@pytest.mark.parametrize("displays", [0.3, 3.0])
+@pytest.mark.parametrize("name", sorted(SENTENCES))
+def test_other_languages_are_told_however_much_mathematics_there_is(name, displays):
+    codes = [judge(foreign_paper(name, i, 60, displays, english=i % 2 == 0)).code for i in range(6)]
+    assert codes == [name] * 6
+
+
+def test_no_english_paragraph_of_the_corpus_is_refused():
+    """A part of what benchmarks/language.py measures: formula-heavy paragraphs, and all documents but lorem ipsum."""
+    if not CORPUS.is_dir():
+        pytest.skip("the shared corpus is not here")
+    from benchmarks.language import heavy_paragraphs
+    from data_prep.paper import process_paper
+    from data_prep.source import list_archives, read_bytes
+
+    settings = dataclasses.replace(load_settings().data, languages=None)
+    refused, count = set(), 0
+    for ref in list_archives(CORPUS)[::4]:
+        text = process_paper(read_bytes(ref), ref.name, None, settings).text
+        if not text or "lorem ipsum" in text.lower():
+            continue
+        for part in [text, *[paragraph for paragraph, _ in list(heavy_paragraphs(text))[::5]]]:
+            count += 1
+            if judge(part).code not in ("en", None):
+                refused.add((ref.paper_id, part[:80]))
+    assert count > 300 and not refused
