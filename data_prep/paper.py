@@ -146,6 +146,7 @@ def _check_language(
     if verdict.code is None and metadata:
         verdict = judge(str(metadata.get("abstract") or ""))
     counters[f"language_by_{verdict.rule}"] = 1
+    counters[f"language_{verdict.code or 'unknown'}"] = 1
     if verdict.code is not None and verdict.code not in settings.languages:
         allowed = ", ".join(settings.languages)
         raise Rejected(

@@ -287,6 +287,14 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
     describe(samples, job)
     write_samples(job, samples)
     text_bytes = written["splits"]["train"]["text_bytes"]
+    timing["total"] = time.monotonic() - started
+    times = {
+        "wall_seconds": {stage: round(seconds, 3) for stage, seconds in timing.items()},
+        # Of all shards, whichever run made them, by what workers did.
+        "worker_seconds": {stage: round(seconds, 3) for stage, seconds in steps.seconds.items()},
+        "papers": sum(shard.count for shard in survey.shards),
+        "archive_bytes": sum(shard.archive_bytes for shard in survey.shards),
+    }
     report.write(
         job.out / "report",
         {
@@ -312,19 +320,9 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
             "problems": listing["problems"],
             "samples": {reason: samples.of(reason) for reason in funnel["reasons"]},
         },
+        times,
     )
-    clock.lap("report")
-    timing["total"] = time.monotonic() - started
-    write_json(
-        job.out / "report" / "timing.json",
-        {
-            "wall_seconds": {stage: round(seconds, 3) for stage, seconds in timing.items()},
-            # Of all shards, whichever run made them, by what workers did.
-            "worker_seconds": {stage: round(seconds, 3) for stage, seconds in steps.seconds.items()},
-            "papers": sum(shard.count for shard in survey.shards),
-            "archive_bytes": sum(shard.archive_bytes for shard in survey.shards),
-        },
-    )
+    write_json(job.out / "report" / "timing.json", times)
     write_bytes(job.out / "README.md", dataset_card(manifest).encode())
     write_json(job.out / "manifest.json", manifest)
     outputs = {name: file_state(job.out / name) for name in output_names(job, manifest)}

@@ -1,20 +1,30 @@
-"""The funnel: how many papers came in, where they went, and what is left. As a figure, a page and a JSON file.
+"""The funnel: how many papers came in, where they went, and what is left. As figures, a page and a JSON file.
 
-Written by `data_prep/prepare_dataset.py` into OUT/report; imported, not run. All three depend on the data alone.
+Written by `data_prep/prepare_dataset.py` into OUT/report; all but the page, which tells the time it took, depend on the
+data alone. What a knob changed, two runs beside each other:
+
+    python data_prep/report.py --compare dataset_a dataset_b
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import html
 import io
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python data_prep/report.py`
+    sys.path.insert(0, str(ROOT))
+
 from data_prep.jsonl import write_bytes, write_json
 from data_prep.reasons import REASONS
+from settings import UserError, run_command
 
 # The stages that the reasons belong to, by the first reason of each (REASONS has the funnel's order).
 STAGES = (
@@ -30,6 +40,10 @@ COLUMNS = (1.11, 1.22, 1.33)
 # Rows of the table of subjects; the rest is one row.
 MAX_SUBJECTS = 40
 MAX_SAMPLES = 5
+# Categories in the figure.
+MAX_BARS = 14
+# What the whole of arXiv is projected to: papers with a source, and cores.
+ARXIV_PAPERS, ARXIV_CORES = 3_000_000, 16
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em }
@@ -42,12 +56,13 @@ details { margin: .2em 0 } pre { white-space: pre-wrap; background: #f6f6f6; pad
 """
 
 
-def write(folder: Path, data: Mapping[str, Any]) -> None:
-    """Write report.json, funnel.png and report.html."""
-    figure = funnel_png(data)
+def write(folder: Path, data: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
+    """Write report.json, funnel.png, overview.png and report.html; `timing` is what timing.json holds."""
+    funnel, overview = funnel_png(data), overview_png(data)
     write_json(folder / "report.json", data)
-    write_bytes(folder / "funnel.png", figure)
-    write_bytes(folder / "report.html", report_html(data, figure).encode("utf-8", "replace"))
+    write_bytes(folder / "funnel.png", funnel)
+    write_bytes(folder / "overview.png", overview)
+    write_bytes(folder / "report.html", report_html(data, funnel, overview, timing).encode("utf-8", "replace"))
 
 
 def stage_of(reason: str) -> tuple[str, str]:
@@ -124,8 +139,49 @@ def funnel_png(data: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def report_html(data: Mapping[str, Any], figure: bytes) -> str:
+def overview_png(data: Mapping[str, Any]) -> bytes:
+    """Years, categories, lengths and clusters as small figures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), dpi=110)
+    years = data["years"]
+    categories = dict(_largest(data["subjects"])[:MAX_BARS])
+    for panel, rows, title in ((axes[0, 0], years, "by year"), (axes[0, 1], categories, "by primary category")):
+        names = list(rows)
+        for key, colour in (("records", "#d5dbe1"), ("in_scope", "#9db8b1"), ("written", KEPT_COLOUR)):
+            panel.bar(names, [rows[name][key] for name in names], color=colour, label=key.replace("_", " "))
+        panel.set_title(f"Papers {title}", loc="left", fontsize=11)
+        panel.tick_params(axis="x", rotation=90 if len(names) > 6 else 0, labelsize=7)
+        panel.legend(frameon=False, fontsize=8)
+    histogram = data["lengths"]["histogram"]
+    axes[1, 0].bar(
+        [f"{row['from']:,}" for row in histogram], [row["documents"] for row in histogram], color=KEPT_COLOUR, width=0.9
+    )
+    axes[1, 0].set_title("Length of the texts (characters, from)", loc="left", fontsize=11)
+    axes[1, 0].tick_params(axis="x", rotation=60, labelsize=7)
+    clusters = data.get("clusters", {})
+    axes[1, 1].bar(list(clusters), list(clusters.values()), color="#6b5b95")
+    axes[1, 1].set_title("Clusters of duplicates, by papers in each", loc="left", fontsize=11)
+    if not clusters:
+        axes[1, 1].text(0.5, 0.5, "none", ha="center", transform=axes[1, 1].transAxes)
+    for panel in axes.flat:
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def report_html(
+    data: Mapping[str, Any], figure: bytes, overview: bytes = b"", timing: Mapping[str, Any] | None = None
+) -> str:
     """One self-contained page."""
+    archive_bytes, text_bytes = data.get("archive_bytes", {}), data.get("text_bytes", {})
     total = max(1, data["input"]["total"])
     vocabulary = data["vocabulary"]
     parts = [
@@ -133,7 +189,7 @@ def report_html(data: Mapping[str, Any], figure: bytes) -> str:
         "<h1>From arXiv's archives to the dataset</h1>",
         f"<p>{data['input']['metadata_records']:,} metadata records and {data['input']['unclaimed_archives']:,} "
         f"archives that no record claims came in; <b>{data['written']:,} papers</b> were written.</p>",
-        f'<img alt="The funnel" src="data:image/png;base64,{base64.b64encode(figure).decode()}">',
+        f'<img alt="The funnel" src="{_embedded(figure)}">',
         "<h2>Splits</h2>",
         _table(
             ["split", "documents", "text", "file", "sha256"],
@@ -146,14 +202,20 @@ def report_html(data: Mapping[str, Any], figure: bytes) -> str:
         f"are {vocabulary['configured']:,}, which want {size_text(vocabulary['needed_bytes'])} of text.</p>",
         "<h2>Where papers were dropped, and why</h2>",
         _table(
-            ["reason", "stage", "papers", "of the input", "left", "meaning"],
+            ["reason", "stage", "papers", "of the input", "left", "archives", "text", "meaning"],
             [
-                [reason, stage_of(reason)[0], dropped, _percent(dropped / total), left, REASONS[reason]]
+                [
+                    *(reason, stage_of(reason)[0], dropped, _percent(dropped / total), left),
+                    *(_bytes(archive_bytes.get(reason)), _bytes(text_bytes.get(reason)), REASONS[reason]),
+                ]
                 for reason, dropped, left in funnel_steps(data)
             ],
         ),
         "<h2>Samples of what was dropped</h2><p>More of each in <code>rejected/REASON.jsonl</code>.</p>",
         *(_samples(reason, samples) for reason, samples in data["samples"].items() if samples),
+        *([f'<h2>What is in it</h2><img alt="Overview" src="{_embedded(overview)}">'] if overview else []),
+        *_duplicates(data),
+        *_timing(data, timing),
         "<h2>Length of the texts written (characters)</h2>",
         _lengths(data["lengths"]),
         "<h2>By year of the first version</h2>",
@@ -167,6 +229,65 @@ def report_html(data: Mapping[str, Any], figure: bytes) -> str:
         items = "".join(f"<li>{html.escape(problem)}</li>" for problem in data["problems"][:50])
         parts += [f"<h2>Problems in the source folder ({len(data['problems']):,})</h2><ul>{items}</ul>"]
     return "\n".join(parts) + "\n"
+
+
+def _embedded(figure: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(figure).decode()}"
+
+
+def _bytes(size: int | None) -> str:
+    return size_text(size) if size else ""
+
+
+def _duplicates(data: Mapping[str, Any]) -> list[str]:
+    """Clusters, and what was found of validation papers in training and of benchmark questions."""
+    parts = []
+    if clusters := data.get("clusters"):
+        rows = [[int(size), count] for size, count in clusters.items()]
+        parts += ["<h2>Clusters of duplicates</h2>", _table(["papers in it", "clusters"], rows[:MAX_SUBJECTS])]
+    overlaps = data.get("overlaps", {})
+    if val := overlaps.get("val"):
+        parts += [
+            "<h2>Validation papers that training holds</h2>",
+            f"<p>Of {val['papers']:,} validation papers {val['above']:,} share more than {val['limit']:.0%} of their "
+            f"13-grams with training; {val['dropped']:,} were left out for it.</p>",
+            _table(["paper", "share in training", ""], [[p, f"{s:.1%}", float(s)] for p, s in val["highest"][:10]]),
+        ]
+    if asked := overlaps.get("benchmarks"):
+        parts += [
+            "<h2>Benchmark questions</h2>",
+            f"<p>{asked['questions']:,} questions ({asked['too_short']:,} more are too short for a 13-gram): "
+            f"{asked['above']:,} papers hold more than {asked['limit']:.0%} of one, {asked['dropped']:,} were left "
+            "out.</p>",
+            _table(["paper", "question", "share"], [[p, q, f"{s:.0%}"] for p, q, s in asked["found"]]),
+        ]
+    return parts
+
+
+def _timing(data: Mapping[str, Any], timing: Mapping[str, Any] | None) -> list[str]:
+    """Seconds and throughput of each stage, and what the whole of arXiv would take."""
+    if not timing or not timing["papers"]:
+        return []
+    papers, archives = timing["papers"], timing["archive_bytes"]
+    workers = timing["worker_seconds"]
+    total = sum(workers.values()) or 1e-9
+    rows = [
+        [stage, f"{seconds:,.1f} s", f"{1000 * seconds / papers:,.2f} ms", f"{papers / seconds:,.0f}", seconds / total]
+        for stage, seconds in workers.items()
+        if seconds
+    ]
+    hours = total / papers * ARXIV_PAPERS / ARXIV_CORES / 3600
+    share = ARXIV_PAPERS / papers
+    text = sum(split["text_bytes"] for split in data["splits"].values())
+    wall = ", ".join(f"{stage} {seconds:,.1f} s" for stage, seconds in timing["wall_seconds"].items())
+    return [
+        "<h2>Time</h2>",
+        _table(["in the workers", "in all", "a paper", "papers/s a core", ""], rows),
+        f"<p>{papers:,} papers of {size_text(archives)} took {total:,.0f} core-seconds, {papers / total:,.1f} papers/s "
+        f"a core. This run by the clock (finished shards are not made again): {wall}.</p>",
+        f"<p><b>Estimate for all of arXiv</b> ({ARXIV_PAPERS:,} papers like these, {ARXIV_CORES} cores): {hours:,.1f} "
+        f"hours, {size_text(int(text * share))} of text from {size_text(int(archives * share))} of archives.</p>",
+    ]
 
 
 def _breakdown(what: str, rows: Iterable[tuple[str, Mapping[str, int]]]) -> str:
@@ -249,3 +370,53 @@ def size_text(size: int) -> str:
             return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.2f} TB"
+
+
+def compare(one: Path, other: Path) -> str:
+    """What differs between the reports of two datasets: knobs, reasons, splits. Text, a table a block.
+
+    Raises:
+        UserError: a folder without a report.
+    """
+    a, b = (_load(folder) for folder in (one, other))
+    lines = [f"A: {one}", f"B: {other}", ""]
+    changed = [
+        f"  {stage}.{key}: {a['knobs'][stage].get(key)!r} -> {b['knobs'][stage].get(key)!r}"
+        for stage in a["knobs"]
+        for key in sorted(a["knobs"][stage].keys() | b["knobs"][stage].keys())
+        if a["knobs"][stage].get(key) != b["knobs"][stage].get(key)
+    ]
+    lines += ["knobs that differ:", *(changed or ["  none"]), "", f"{'':<22}{'A':>14}{'B':>14}{'B - A':>14}"]
+    rows = [("input", a["input"]["total"], b["input"]["total"])]
+    rows += [
+        (r, a["reasons"].get(r, 0), b["reasons"].get(r, 0)) for r in REASONS if r in a["reasons"] or r in b["reasons"]
+    ]
+    rows += [("written", a["written"], b["written"])]
+    for split in a["splits"]:
+        rows += [(f"{split} documents", a["splits"][split]["documents"], b["splits"][split]["documents"])]
+        rows += [(f"{split} text bytes", a["splits"][split]["text_bytes"], b["splits"][split]["text_bytes"])]
+    lines += [f"{name:<22}{x:>14,}{y:>14,}{y - x:>+14,}" for name, x, y in rows]
+    return "\n".join(lines)
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    path = folder / "report" / "report.json"
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no report to compare: {error}; name two folders of prepare_dataset.py") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Compare the reports of two runs of prepare_dataset.py: knobs, reasons, splits.",
+        epilog="example: python data_prep/report.py --compare dataset_a dataset_b",
+    )
+    parser.add_argument("--compare", nargs=2, type=Path, required=True, metavar=("A", "B"), help="folders of datasets")
+    args = parser.parse_args(argv)
+    print(compare(*args.compare))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -6,6 +6,7 @@ import pytest
 
 from data_prep import report
 from data_prep.reasons import REASONS
+from settings import UserError
 
 DATA = {
     "input": {"total": 1000, "metadata_records": 990, "unclaimed_archives": 10},
@@ -31,7 +32,7 @@ def test_files_are_complete_and_the_same_every_time(tmp_path):
     for name in ("one", "two"):
         report.write(tmp_path / name, DATA)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["funnel.png", "report.html", "report.json"]
+    assert names == ["funnel.png", "overview.png", "report.html", "report.json"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert json.loads((tmp_path / "one" / "report.json").read_text()) == DATA
@@ -86,3 +87,31 @@ def test_each_reason_has_a_stage():
 )
 def test_sizes_for_people(size, text):
     assert report.size_text(int(size)) == text
+
+
+def test_the_page_tells_time_and_what_all_of_arxiv_would_take():
+    timing = {
+        "papers": 1000,
+        "archive_bytes": 10**8,
+        "worker_seconds": {"clean": 30.0, "language": 10.0},
+        "wall_seconds": {"papers": 20.0},
+    }
+    page = report.report_html(DATA, b"png", b"png", timing)
+    assert "40 core-seconds, 25.0 papers/s a core" in page
+    assert "(3,000,000 papers like these, 16 cores): 2.1 hours" in page  # 40 s / 1000 * 3e6 / 16 / 3600
+
+
+def test_compare_tells_what_a_knob_changed(tmp_path, capsys):
+    knobs = {"papers": {"min_chars": 500, "tables": "keep"}}
+    other = {**DATA, "knobs": {"papers": {**knobs["papers"], "min_chars": 9000}}, "written": 600}
+    other["reasons"] = {**DATA["reasons"], "too_short": 30}
+    report.write(tmp_path / "a" / "report", {**DATA, "knobs": knobs})
+    report.write(tmp_path / "b" / "report", other)
+    assert report.main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    shown = capsys.readouterr().out
+    assert "papers.min_chars: 500 -> 9000" in shown and "tables" not in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if len(line.split()) == 4}
+    assert rows["too_short"] == ["0", "30", "+30"] and rows["written"] == ["630", "600", "-30"]
+    assert "subject" in rows and "withdrawn" not in rows
+    with pytest.raises(UserError, match="no report to compare"):
+        report.main(["--compare", str(tmp_path / "a"), str(tmp_path / "c")])
