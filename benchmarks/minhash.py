@@ -51,9 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "ours: hashes of words": (word_hashes, texts),
         "ours: 5-grams and minima": (signature, words),
         "ours: 5-grams alone": (lambda hashes: ngram_hashes(hashes, SHINGLE_WORDS), words),
-            lambda words: ngram_hashes(words, SHINGLE_WORDS),
-            [word_hashes(text) for text in texts],
-        ),
     }
     for name, one in peers().items():
         if one is None:
