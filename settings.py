@@ -93,6 +93,13 @@ class DataSettings:
     # Length of the cleaned text. Shorter is an erratum, a notice or a failed extraction; longer is data, not prose.
     min_chars: int = knob(0)
     max_chars: int = knob(1)
+    # Quality of the text, by limits that no paper comes near. Least share of its characters in words (papers have 0.35
+    # to 0.9, tables of numbers and base64 under 0.12); largest share in lines that stood before (papers under 0.6, a
+    # page over and over 0.9 and more); what compression leaves (papers 0.2 to 0.5, repetition 0.01, noise 0.77).
+    min_word_share: float = knob(0, 1)
+    max_repeated_share: float = knob(0, 1)
+    min_compression: float = knob(0, 1)
+    max_compression: float = knob(0)
     # ISO 639-1 codes that langdetect may answer for the prose of a paper; null keeps every language.
     languages: list[str] | None
     # Limits that one archive may reach (decompressed bytes, bytes of one TeX file, members) before it is refused.

@@ -28,6 +28,7 @@ from data_prep.extraction import Rejected, archives_of, read_archive
 from data_prep.flatten import flatten
 from data_prep.language import judge
 from data_prep.latex_cleaner import clean, steps
+from data_prep.quality import measure, quality_reason
 from data_prep.time_limit import TimeLimit, time_limit
 from settings import DataSettings, add_config_arguments, run_command, settings_from_args
 
@@ -56,7 +57,7 @@ def process_paper(
         name: its file name.
         metadata: the paper's record of the metadata snapshot (`title` and `abstract` are used), or None.
         settings: limits of size and length, languages.
-        on_stage: told the name of each stage when it ends well: extraction, flatten, clean, language.
+        on_stage: told the name of each stage when it ends well: extraction, flatten, clean, quality, language.
 
     Returns:
         An outcome, whatever the input: an unexpected error is the reason `processing_error`, its traceback the detail.
@@ -78,6 +79,9 @@ def process_paper(
             text = with_metadata(cleaned, metadata)
             on_stage("clean")
             _check_length(text, settings)
+            if poor := quality_reason(measure(text), settings):
+                raise Rejected(*poor)
+            on_stage("quality")
             _check_language(text, metadata, settings, counters)
             on_stage("language")
     except Rejected as rejected:

@@ -35,6 +35,8 @@ REASONS: dict[str, str] = {
     "processing_error": "an unexpected error in cleaning; the sample holds the traceback",
     "too_short": "cleaned text shorter than data.min_chars",
     "too_long": "cleaned text longer than data.max_chars",
+    "repetitive": "the same lines over and over (data.max_repeated_share, min_compression)",
+    "gibberish": "numbers, codes or bytes in place of words (data.min_word_share, max_compression)",
     "language": "prose in another language than data.languages",
     # collection
     "exact_duplicate": "same text, after normalization, as another paper that was kept",

@@ -74,7 +74,8 @@ def test_metadata_fills_what_the_source_lacks():
 
 
 def test_little_prose_asks_the_abstract():
-    formulas = "\\section{A}" + "\\begin{align}x_{i} &= \\sum_j y_{ij}\\end{align}\n" * 50
+    lines = (f"\\begin{{align}}x_{{i}} &= \\sum_j y_{{ij}} + c_{{{i}}}\\end{{align}}\n" for i in range(50))
+    formulas = "\\section{A}" + "".join(lines)
     assert outcome(formulas).reason is None
     result = outcome(formulas, {"title": "T", "abstract": ENGLISH * 3})
     assert result.reason is None and result.counters["language_by_english_words"] == 1

@@ -1,0 +1,103 @@
+"""Is a cleaned text a paper's prose and mathematics, or repetition, numbers, or bytes that are no text?
+
+    python data_prep/quality.py FILE.tex
+
+prints the measures of cleaned text. They look at a bounded sample spread over the text (but for repeated lines), so
+that they cost a fraction of cleaning. The defaults of the limits lie well outside of what real documents show
+(benchmarks/RESULTS.md): such a rule is for what is not a paper, not for papers of an unusual kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python data_prep/quality.py`
+    sys.path.insert(0, str(ROOT))
+
+from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
+
+WINDOWS, WINDOW_CHARS = 6, 2_500
+# A shorter text compresses badly, whatever it says.
+NOISE_CHARS = 4_000
+# Shorter lines repeat in any text: \end{proof}, a bracket.
+LINE_CHARS = 20
+# Letters in a row, as words have; cut out of base64 or a table of codes they are few.
+WORD = re.compile(r"(?<![^\W_])[^\W\d_]{3,40}(?![^\W_])")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Measures of a text, each a share of 0 to 1 but for `compression`."""
+
+    # Of the characters that are not blank, those in words; the rest is mathematics, numbers and punctuation.
+    words: float
+    # Of the characters in lines of some length, those in lines that have stood before.
+    repeated: float
+    # Bytes after compression (zlib, level 1) for each byte: 0.3 to 0.5 for papers; little where it repeats itself,
+    # much where it is noise.
+    compression: float
+    characters: int  # looked at
+
+
+def measure(text: str) -> Quality:
+    """The measures of cleaned text; an empty one is all repetition."""
+    sample = _sample(text)
+    blank = sum(map(sample.count, " \n\t"))
+    words = sum(map(len, WORD.findall(sample))) / max(1, len(sample) - blank)
+    lines = [line for line in text.splitlines() if len(line) > LINE_CHARS]
+    total = sum(map(len, lines))
+    repeated = 1 - sum(map(len, set(lines))) / total if total else 0.0
+    data = sample.encode("utf-8", "replace")
+    return Quality(words, repeated, len(zlib.compress(data, 1)) / max(1, len(data)), len(sample))
+
+
+def quality_reason(quality: Quality, settings: DataSettings) -> tuple[str, str] | None:
+    """Why a text of this quality is left out: a key of REASONS and what was measured, or None."""
+    if quality.repeated > settings.max_repeated_share:
+        return "repetitive", f"{quality.repeated:.2f} of it in repeated lines > data.max_repeated_share"
+    if quality.compression < settings.min_compression:
+        return "repetitive", f"compresses to {quality.compression:.3f} < data.min_compression"
+    if quality.words < settings.min_word_share:
+        return "gibberish", f"{quality.words:.2f} of it in words < data.min_word_share"
+    if quality.compression > settings.max_compression and quality.characters >= NOISE_CHARS:
+        return "gibberish", f"compresses to {quality.compression:.2f} > data.max_compression"
+    return None
+
+
+def _sample(text: str) -> str:
+    if len(text) <= WINDOWS * WINDOW_CHARS:
+        return text
+    step = (len(text) - WINDOW_CHARS) // (WINDOWS - 1)
+    return "".join(text[i * step : i * step + WINDOW_CHARS] for i in range(WINDOWS))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Measure the quality of files of cleaned text.",
+        epilog="example: python data_prep/quality.py paper.tex",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.tex")
+    add_config_arguments(parser)
+    args = parser.parse_args(argv)
+    settings = settings_from_args(args).data
+    for path in args.files:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; give the path of a text file")
+        quality = measure(path.read_text(encoding="utf-8", errors="replace"))
+        reason = quality_reason(quality, settings)
+        print(
+            f"{path}: words {quality.words:.3f}, repeated {quality.repeated:.3f}, compression "
+            f"{quality.compression:.3f}: {': '.join(reason) if reason else 'kept'}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,77 @@
+"""What is not a paper is told from what is, by a wide margin."""
+
+import base64
+import random
+
+import pytest
+
+from data_prep import quality
+from data_prep.quality import measure, quality_reason
+from data_prep.reasons import REASONS
+from settings import UserError, load_settings
+from tests.foreign_papers import SENTENCES, foreign_paper
+from tests.tiny_corpus import prose
+
+SETTINGS = load_settings().data
+CHOOSE = random.Random(0)
+NUMBERS = [[CHOOSE.random() for _ in range(8)] for _ in range(600)]
+BAD = {
+    "base64": ("gibberish", base64.encodebytes(CHOOSE.randbytes(20_000)).decode()),
+    "hexadecimal": ("gibberish", "\n".join(" ".join(f"{int(x * 65535):04x}" for x in row) for row in NUMBERS)),
+    "table": ("gibberish", "\n".join(",".join(f"{x:.4f}" for x in row) for row in NUMBERS)),
+    "coordinates": (
+        "gibberish",
+        "\n".join(f"\\draw ({a:.3f},{b:.3f}) -- ({c:.3f},{d:.3f});" for a, b, c, d, *_ in NUMBERS),
+    ),
+    "bytes": ("gibberish", bytes(CHOOSE.randrange(32, 256) for _ in range(20_000)).decode("latin-1")),
+    "one sentence": ("repetitive", "We show that the space is compact and that every map on it is bounded.\n\n" * 500),
+    "one formula": ("repetitive", "x_{1}" * 4000),
+}
+
+
+def judged(text):
+    return quality_reason(measure(text), SETTINGS)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_paper(name):
+    expected, text = BAD[name]
+    found = judged(text)
+    assert found is not None and found[0] == expected and expected in REASONS and "data." in found[1]
+
+
+@pytest.mark.parametrize("language", sorted(SENTENCES))
+def test_papers_of_any_language_with_much_mathematics_are_kept(language):
+    # Generated from twelve sentences they repeat more than any paper does; each line once is what a paper has.
+    lines = dict.fromkeys(foreign_paper(language, 1, 200, 0).split("\n\n"))
+    assert judged("\n\n".join(lines)) is None
+    formulas = "\n\n".join(
+        f"{line}\n\\[ x_{{{i}}}^2 + \\alpha_{{{i * 7}}} \\leq {i * i} \\]" for i, line in enumerate(lines)
+    )
+    assert judged(formulas) is None
+
+
+def test_prose_is_kept_and_limits_are_knobs():
+    import dataclasses
+
+    text = "\n".join(dict.fromkeys(prose(1, 30).splitlines()))
+    assert judged(text) is None
+    strict = dataclasses.replace(SETTINGS, min_word_share=0.99)
+    assert quality_reason(measure(text), strict) is not None
+    assert measure("").repeated == 0 and measure("").words == 0
+
+
+def test_the_sample_is_bounded(monkeypatch):
+    seen = []
+    monkeypatch.setattr(quality.zlib, "compress", lambda data, level: seen.append(len(data)) or b"x" * 5000)
+    measure("some words of text " * 100_000)
+    assert seen == [quality.WINDOWS * quality.WINDOW_CHARS]
+
+
+def test_command(tmp_path, capsys):
+    path = tmp_path / "a.tex"
+    path.write_text(BAD["table"][1])
+    assert quality.main([str(path)]) == 0
+    assert "gibberish: 0.00 of it in words < data.min_word_share" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no such file"):
+        quality.main([str(tmp_path / "b.tex")])
