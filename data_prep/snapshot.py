@@ -75,8 +75,8 @@ def read_snapshot(path: Path, on_bytes: Callable[[bytes], None] = lambda data: N
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file. It is arXiv's public metadata snapshot, arxiv-metadata-oai-snapshot.json (one "
-            "JSON record a line, some 5 GB, at https://www.kaggle.com/datasets/Cornell-University/arxiv); put it "
-            "there, or name it with --metadata FILE"
+            "JSON record a line, some 5 GB): get it with `python data_prep/download.py metadata`, or name it with "
+            "--metadata FILE"
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None

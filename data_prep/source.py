@@ -145,9 +145,9 @@ def source_files(source: Path, on_skipped: Callable[[str], None] | None = None) 
     """
     if not source.is_dir():
         raise UserError(
-            f"{source}: no such folder of sources. It holds arXiv's bulk tars (arXiv_src_YYMM_NNN.tar, from src/ of "
-            "the requester-pays S3 bucket 'arxiv', see https://info.arxiv.org/help/bulk_data_s3.html) or single "
-            "archives (2301.00001v2.tar.gz); put them there, or name their folder with --source FOLDER"
+            f"{source}: no such folder of sources. It holds arXiv's bulk tars (arXiv_src_YYMM_NNN.tar: get them "
+            "with `python data_prep/download.py sources --months 2301:2303`) or single archives "
+            "(2301.00001v2.tar.gz); put them there, or name their folder with --source FOLDER"
         )
     seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(source, onerror=_raise, followlinks=True):

@@ -1,0 +1,797 @@
+"""Downloads against local servers that speak the protocols, with failures injected."""
+
+import gzip
+import hashlib
+import io
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+
+from data_prep import bulk_source, download, eprints, http_client, oai
+from data_prep.http_client import HttpClient, HttpFailure, retry_after
+from data_prep.source import list_archives
+from settings import ROOT, UserError
+from tests.faulty_server import FaultyServer, in_front_of
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+RECORD = {
+    "id": "2301.00001",
+    "title": "On lattices",
+    "comments": None,
+    "categories": "math.NT",
+    "license": None,
+    "abstract": "  We study lattices.\n",
+    "versions": [{"version": "v1", "created": "Sun, 1 Jan 2023 00:00:00 GMT"}],
+    "update_date": "2023-01-02",
+}
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, str(ROOT / "data_prep/download.py"), *map(str, arguments)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Pauses after failures that a test can wait for."""
+    monkeypatch.setattr(bulk_source, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bulk_source, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(http_client, "LONGEST_PAUSE", 0.02)
+
+
+def quick_client(said=None):
+    return HttpClient(0, first_pause=0.01, say=(said.append if said is not None else lambda text: None))
+
+
+# ---- the HTTP client
+
+
+def serve(body, **headers):
+    return FaultyServer(lambda path, query, received: (200, headers, body))
+
+
+def test_user_agent_names_the_tool_and_the_contact(tmp_path):
+    with serve(b"text") as server:
+        HttpClient(0, contact="someone@example.org").get(server.url)
+    agent = server.requests[0][2]["User-Agent"]
+    assert "arxiv-to-model" in agent and "mailto:someone@example.org" in agent
+
+
+def test_requests_keep_their_distance_from_start_to_start():
+    with serve(b"text") as server:
+        client = HttpClient(0.2)
+        for _ in range(3):
+            client.get(server.url)
+    times = [moment for moment, *_ in server.requests]
+    assert all(later - earlier >= 0.19 for earlier, later in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_waited_for_and_told(as_date):
+    said = []
+    wait = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=2), usegmt=True) if as_date else "1"
+    with serve(b"text") as server:
+        server.faults.append((503, {"Retry-After": wait}))
+        assert quick_client(said).get(server.url) == b"text"
+    assert server.requests[1][0] - server.requests[0][0] >= (0.5 if as_date else 1)
+    assert "503" in said[0] and "as it asks" in said[0]
+
+
+def test_retry_after_of_hours_ends_with_the_time_to_come_back():
+    with serve(b"text") as server:
+        server.faults.append((503, {"Retry-After": "7200"}))
+        with pytest.raises(UserError, match=r"come back in 2\.0 hours"):
+            quick_client().get(server.url)
+
+
+@pytest.mark.parametrize("value, seconds", [(None, None), ("17", 17), ("soon", None)])
+def test_retry_after_values(value, seconds):
+    assert retry_after(value) == seconds
+
+
+def test_a_server_that_always_fails_is_given_up(quick):
+    with serve(b"text") as server:
+        server.faults.extend([(503, {})] * 20)
+        with pytest.raises(UserError, match="8 times in a row"):
+            quick_client().get(server.url)
+    assert len(server.requests) == 8
+
+
+def test_no_server_is_one_error(quick):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9"):
+        quick_client().get("http://127.0.0.1:9/nothing")
+
+
+def test_a_refusal_is_final():
+    with FaultyServer(lambda *_: (404, {}, b"")) as server, pytest.raises(HttpFailure) as failure:
+        quick_client().get(server.url)
+    assert failure.value.status == 404 and len(server.requests) == 1
+
+
+BODY = random.Random(1).randbytes(3_000_000)
+
+
+def test_a_dropped_download_goes_on_where_it_broke(tmp_path, quick):
+    counted = []
+    with serve(BODY, ETag='"one"') as server:
+        server.faults.extend(["drop", (503, {"Retry-After": "0"}), "refuse", "drop"])
+        quick_client().download(server.url, tmp_path / "file", counted.append)
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert sum(counted) == len(BODY) and min(counted) >= 0
+    assert "Range" in server.requests[1][2] and "If-Range" in server.requests[1][2]
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"weak"'}])
+def test_without_a_strong_tag_it_begins_again(tmp_path, quick, tag):
+    counted = []
+    with serve(BODY, **tag) as server:
+        server.faults.append("drop")
+        quick_client().download(server.url, tmp_path / "file", counted.append)
+    assert (tmp_path / "file").read_bytes() == BODY and "Range" not in server.requests[1][2]
+    assert sum(counted) == len(BODY) and min(counted) < 0
+
+
+def test_a_file_that_changed_meanwhile_is_not_mixed(tmp_path, quick):
+    (tmp_path / "file.part").write_bytes(b"x" * 1000)
+    (tmp_path / "file.part.etag").write_text('"old"')
+    with serve(BODY, ETag='"new"') as server:
+        quick_client().download(server.url, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_all_was_there_but_the_rename(tmp_path):
+    (tmp_path / "file.part").write_bytes(BODY)
+    (tmp_path / "file.part.etag").write_text('"one"')
+    with serve(BODY, ETag='"one"') as server:
+        quick_client().download(server.url, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY and os.listdir(tmp_path) == ["file"]
+
+
+def test_bytes_are_kept_as_the_server_has_them(tmp_path):
+    packed = gzip.compress(b"\\documentclass{article}")
+    with serve(packed, **{"Content-Encoding": "x-gzip"}) as server:
+        quick_client().download(server.url, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == packed
+
+
+# ---- bulk tars
+
+
+def bulk_tar(month, papers):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for number in range(1, papers + 1):
+            noise = random.Random(number).randbytes(60_000).hex().encode()
+            data = gzip.compress(b"\\documentclass{article}\\begin{document}" + noise + b"\\end{document}")
+            info = tarfile.TarInfo(f"{month}/{month}.{number:05d}.gz")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+TARS = {
+    f"src/arXiv_src_{month}_{number:03d}.tar": bulk_tar(month, 20 + number)
+    for month in ("9912", "2301", "2302")
+    for number in (1, 2)
+}
+
+
+def manifest(tars):
+    entries = "".join(
+        f"<file><content_md5sum>{'0' * 32}</content_md5sum><filename>{key}</filename>"
+        f"<first_item>a</first_item><last_item>b</last_item><md5sum>{hashlib.md5(data).hexdigest()}</md5sum>"
+        f"<num_items>{20 + int(key[-7:-4])}</num_items><seq_num>1</seq_num><size>{len(data)}</size>"
+        f"<timestamp>2023-02-01 00:00:00</timestamp><yymm>{key[14:18]}</yymm></file>"
+        for key, data in reversed(tars.items())
+    )
+    return f"<?xml version='1.0'?><arXivSRC>{entries}<timestamp>Thu</timestamp></arXivSRC>".encode()
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """moto's S3 server with the bucket `arxiv`."""
+    server_module = pytest.importorskip("moto.server", reason="pip install -r tests/requirements.txt")
+    import boto3
+
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
+    )
+    client.create_bucket(Bucket="arxiv")
+    for key, data in {**TARS, bulk_source.MANIFEST: manifest(TARS)}.items():
+        client.put_object(Bucket="arxiv", Key=key, Body=data)
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch, quick):
+    """The same behind a server whose answers can be made to fail; boto3 finds it by the environment."""
+    with FaultyServer(in_front_of(s3), ranges=False) as server:
+        for key, value in {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": server.url}.items():
+            monkeypatch.setenv(key, value)
+        yield server
+
+
+def sources(folder, *arguments):
+    return download.main(["sources", "--out", str(folder), *arguments])
+
+
+def assert_whole(folder, months=("9912", "2301", "2302")):
+    wanted = {key.rpartition("/")[2]: data for key, data in TARS.items() if key[14:18] in months}
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".tar"}
+    assert found == wanted
+    assert not list(folder.glob("*.part"))
+    subprocess.run(["md5sum", "--check", "--status", "MD5SUMS"], cwd=folder, check=True)
+
+
+def test_the_list_tells_bytes_and_cost_and_fetches_nothing(tmp_path, bucket, capsys):
+    assert sources(tmp_path, "--list", "--price", "1000") == 0
+    printed = capsys.readouterr().out
+    size = sum(map(len, TARS.values()))
+    assert "1999-12" in printed and "2023-02" in printed
+    assert f"{size / 1e9 * 1000:,.2f} USD at 1000 USD/GB" in printed and "0 of 6 tars" in printed
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_without_yes_and_terminal_nothing_is_spent(tmp_path, bucket):
+    result = run("sources", "--out", tmp_path)
+    assert result.returncode == 2 and "--yes" in result.stderr and not list(tmp_path.glob("*.tar*"))
+
+
+def test_the_question_is_asked_and_no_means_no(tmp_path, bucket, monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert sources(tmp_path) == 0 and not list(tmp_path.glob("*.tar*"))
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    assert sources(tmp_path, "--months", "9912:9912") == 0
+    assert_whole(tmp_path, ["9912"])
+
+
+def test_a_range_of_months_by_requester_pays_alone(tmp_path, bucket):
+    assert sources(tmp_path, "--months", "9911:2301", "--yes") == 0
+    assert_whole(tmp_path, ["9912", "2301"])
+    assert all(headers.get("x-amz-request-payer") == "requester" for _, _, headers in bucket.requests)
+    archives = list_archives(tmp_path)  # and prepare_dataset.py finds the papers in it
+    assert len(archives) == 2 * (21 + 22) and archives[0].paper_id == "9912.00001"
+
+
+def test_a_second_run_fetches_what_is_missing(tmp_path, bucket, capsys):
+    assert sources(tmp_path, "--yes", "--months", "2301:2301") == 0
+    asked = len(bucket.requests)
+    assert sources(tmp_path, "--yes") == 0
+    assert_whole(tmp_path)
+    assert len(bucket.requests) - asked == 1 + 4  # the manifest, and the four others
+    assert "2 of 6 tars are in" in capsys.readouterr().out
+
+
+def test_drops_refusals_and_503_cost_only_what_was_lost(tmp_path, bucket):
+    bucket.faults.extend([None, "drop", (503, {"Retry-After": "1"}), "refuse", "drop", None, "drop", (500, {}), "drop"])
+    assert sources(tmp_path, "--yes") == 0
+    assert_whole(tmp_path)
+    starts = [headers["Range"] for _, _, headers in bucket.requests if "Range" in headers]
+    assert any(not start.startswith("bytes=0-") for start in starts)
+
+
+def test_corrupt_bytes_are_fetched_again(tmp_path, bucket):
+    bucket.faults.extend([None, "corrupt"])
+    assert sources(tmp_path, "--yes") == 0
+    assert_whole(tmp_path)
+
+
+def test_a_tar_that_stays_corrupt_fails_alone(tmp_path, bucket, capsys):
+    bucket.faults.extend([None, "corrupt", "corrupt"])
+    assert sources(tmp_path, "--yes", "--parallel", "1") == 1
+    printed = capsys.readouterr()
+    assert "md5 is" in printed.err and "1 failed" in printed.out
+    assert len(list(tmp_path.glob("*.tar"))) == 5
+    assert sources(tmp_path, "--yes") == 0
+    assert_whole(tmp_path)
+
+
+def test_part_of_a_killed_run_is_continued(tmp_path, bucket):
+    key, data = next(iter(TARS.items()))
+    (tmp_path / (key.rpartition("/")[2] + ".part")).write_bytes(data[:700_000])
+    assert sources(tmp_path, "--yes", "--months", "9912:9912") == 0
+    assert_whole(tmp_path, ["9912"])
+    assert any(headers.get("Range", "").startswith("bytes=700000-") for _, _, headers in bucket.requests)
+
+
+def test_a_damaged_part_is_found_out(tmp_path, bucket):
+    key = next(iter(TARS))
+    (tmp_path / (key.rpartition("/")[2] + ".part")).write_bytes(b"\0" * 700_000)
+    assert sources(tmp_path, "--yes", "--months", "9912:9912") == 0
+    assert_whole(tmp_path, ["9912"])
+
+
+def test_a_tar_of_another_tool_is_checked_not_fetched(tmp_path, bucket):
+    for key, data in TARS.items():
+        (tmp_path / key.rpartition("/")[2]).write_bytes(data)
+    assert sources(tmp_path, "--yes") == 0
+    assert_whole(tmp_path)
+    assert len(bucket.requests) == 1
+
+
+def test_verify_finds_a_tar_that_has_rotted(tmp_path, bucket):
+    assert sources(tmp_path, "--yes") == 0
+    victim = sorted(tmp_path.glob("*.tar"))[2]
+    data = bytearray(victim.read_bytes())
+    data[1000] ^= 1
+    victim.write_bytes(data)
+    assert sources(tmp_path, "--yes", "--verify") == 0
+    assert_whole(tmp_path)
+
+
+def test_killed_at_random_moments_it_ends_whole(tmp_path, bucket):
+    command = [sys.executable, str(ROOT / "data_prep/download.py"), "sources", "--out", str(tmp_path), "--yes"]
+    moments = random.Random(3)
+    bucket.pause = 0.1
+    unfinished = 0
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.5 + moments.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        unfinished += bool(list(tmp_path.glob("*.part")))
+    assert unfinished  # some of the kills met a download
+    bucket.pause = 0
+    assert sources(tmp_path, "--yes") == 0
+    assert_whole(tmp_path)
+
+
+def test_too_little_space_is_told_before_anything_is_fetched(tmp_path, bucket, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1000))
+    with pytest.raises(UserError, match=r"0\.00 GB are free.*--months"):
+        sources(tmp_path, "--yes")
+    assert not list(tmp_path.glob("*.tar*"))
+
+
+def in_a_small_file_system(folder, megabytes, script):
+    """Run a shell script where `folder` is a file system of that size, which no one else sees."""
+    wrapped = f"mount -t tmpfs -o size={megabytes}m tmpfs {folder} && cd {ROOT} && {script}"
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    return subprocess.run(["unshare", "-rm", "sh", "-c", wrapped], capture_output=True, text=True, timeout=120)
+
+
+def test_a_full_disk_is_one_error_and_the_next_run_goes_on(tmp_path, bucket):
+    # The check beforehand is fooled: the disk fills while the tars come in.
+    fooled = (
+        "import shutil; shutil.disk_usage = lambda path: shutil._ntuple_diskusage(0, 0, 10**12); "
+        "from data_prep.download import main; from settings import run_command; run_command(main)"
+    )
+    again = f"{sys.executable} data_prep/download.py sources --out {tmp_path} --yes"
+    script = (
+        f"{sys.executable} -c '{fooled}' sources --out {tmp_path} --yes; echo status $?; "
+        f"mount -o remount,size=100m {tmp_path} && {again}; echo status $?; cd {tmp_path} && md5sum --check MD5SUMS"
+    )
+    result = in_a_small_file_system(tmp_path, 4, script)
+    assert "status 2" in result.stdout and "status 0" in result.stdout, result.stdout + result.stderr
+    assert "no space left" in result.stderr and "Traceback" not in result.stderr
+    assert result.stdout.count(": OK") == 6
+
+
+def test_no_credentials_no_access(tmp_path, bucket, monkeypatch):
+    bucket.faults.append((403, {}))
+    with pytest.raises(UserError, match="refuses the credentials"):
+        sources(tmp_path, "--yes")
+    for key in CREDENTIALS:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    with pytest.raises(UserError, match="no AWS credentials"):
+        sources(tmp_path, "--yes")
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"<arXivSRC><file>", "not XML"),
+        (b"<arXivSRC></arXivSRC>", "lists no file"),
+        (manifest(TARS).replace(b"<size>", b"<size>x"), "entry 1"),
+        (manifest(TARS).replace(b"src/arXiv", b"../../arXiv"), "entry 1"),
+        (manifest(TARS).replace(b"<md5sum>", b"<md5sum>z"), "md5sum"),
+    ],
+)
+def test_bad_manifests(data, told):
+    with pytest.raises(UserError, match=told):
+        bulk_source.parse_manifest(data)
+
+
+def test_months_that_the_manifest_lacks(tmp_path, bucket):
+    with pytest.raises(UserError, match="from 199912 to 202302"):
+        sources(tmp_path, "--yes", "--months", "2401:2402")
+
+
+# ---- the metadata snapshot
+
+LINES = b"".join(json.dumps({**RECORD, "id": f"2301.{number:05d}"}).encode() + b"\n" for number in range(1, 500))
+
+
+def zipped(data=LINES, name="arxiv-metadata-oai-snapshot.json"):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(name, data)
+    return out.getvalue()
+
+
+def metadata(folder, *arguments):
+    snapshot = f"data.metadata={folder}/snapshot.json"
+    return download.main(["metadata", "--set", snapshot, "--seconds-between", "0", *arguments])
+
+
+@pytest.mark.parametrize("data", [zipped(), gzip.compress(LINES), LINES], ids=["zip", "gz", "jsonl"])
+def test_a_snapshot_had_already_is_unpacked(tmp_path, data):
+    (tmp_path / "archive").write_bytes(data)
+    assert metadata(tmp_path, "--from", str(tmp_path / "archive")) == 0
+    assert (tmp_path / "snapshot.json").read_bytes() == LINES
+    assert (tmp_path / "archive").exists()
+
+
+def test_the_snapshot_is_downloaded_and_unpacked(tmp_path, monkeypatch):
+    with serve(zipped(), ETag='"one"') as server:
+        server.faults.append((503, {"Retry-After": "0"}))
+        assert metadata(tmp_path, "--url", server.url) == 0
+    assert (tmp_path / "snapshot.json").read_bytes() == LINES
+    assert sorted(os.listdir(tmp_path)) == [".download.lock", "snapshot.json"]
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (zipped()[:-30], "damaged"),
+        (zipped()[:100] + b"\x55\x55" + zipped()[102:], "damaged"),
+        (gzip.compress(LINES)[:-4], "damaged"),
+        (gzip.compress(LINES)[:-8] + b"\0\0\0\0" + gzip.compress(LINES)[-4:], "damaged"),
+        (zipped(name="readme.txt"), "expected one .json"),
+        (b"<html>log in</html>", "no metadata record"),
+        (b'{"id": "x"}\n', "no metadata record"),
+        (b"", "empty"),
+    ],
+)
+def test_a_damaged_or_wrong_snapshot_leaves_the_old_one(tmp_path, data, told):
+    (tmp_path / "snapshot.json").write_bytes(b"old\n")
+    (tmp_path / "archive").write_bytes(data)
+    with pytest.raises(UserError, match=told):
+        metadata(tmp_path, "--from", str(tmp_path / "archive"))
+    with serve(data) as server, pytest.raises(UserError, match="download it again"):
+        metadata(tmp_path, "--url", server.url)
+    assert (tmp_path / "snapshot.json").read_bytes() == b"old\n"
+    assert sorted(os.listdir(tmp_path)) == [".download.lock", "archive", "snapshot.json"]
+
+
+def test_a_refused_snapshot_tells_how_to_get_it_by_hand(tmp_path):
+    with FaultyServer(lambda *_: (401, {}, b"")) as server, pytest.raises(UserError, match=r"by hand.*--from"):
+        metadata(tmp_path, "--url", server.url)
+
+
+# ---- OAI-PMH
+
+
+def raw_record(paper_id, datestamp="2023-06-01", title="A title", deleted=False, versions=2):
+    status = ' status="deleted"' if deleted else ""
+    header = (
+        f"<header{status}><identifier>oai:arXiv.org:{paper_id}</identifier><datestamp>{datestamp}</datestamp></header>"
+    )
+    if deleted:
+        return f"<record>{header}</record>"
+    history = "".join(
+        f'<version version="v{number}"><date>Tue, {number} Mar 2022 18:00:00 GMT</date><size>9kb</size></version>'
+        for number in range(1, versions + 1)
+    )
+    return (
+        f"<record>{header}<metadata><arXivRaw xmlns='http://arxiv.org/OAI/arXivRaw/'><id>{paper_id}</id>"
+        f"<submitter>Someone</submitter>{history}<title>{title}</title><authors>A. Author</authors>"
+        "<categories>math.NT cs.IT</categories><comments>10 pages &amp; more</comments>"
+        "<license>http://creativecommons.org/licenses/by/4.0/</license><abstract>  It is shown.\n</abstract>"
+        "</arXivRaw></metadata></record>"
+    )
+
+
+def oai_page(records, token=None, size=None):
+    more = f'<resumptionToken completeListSize="{size}">{token or ""}</resumptionToken>' if size else ""
+    return oai_answer(f"<ListRecords>{''.join(records)}{more}</ListRecords>")
+
+
+def oai_answer(inner):
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">'
+        f"<responseDate>2023-06-02T00:00:00Z</responseDate><request>x</request>{inner}</OAI-PMH>"
+    ).encode()
+
+
+class OaiServer(FaultyServer):
+    """Pages of `records`, three a page; knows its own tokens alone."""
+
+    def __init__(self, records):
+        self.expired = False
+        self.queries = []
+        super().__init__(lambda path, query, headers: (200, {"Content-Type": "text/xml"}, self.page(query)))
+        self.records = records
+
+    def page(self, query):
+        self.queries.append(query)
+        token = query.get("resumptionToken")
+        assert query["verb"] == "ListRecords" and (token is None) == ("metadataPrefix" in query)
+        start = int(token.partition("|")[2]) if token else 0
+        if token and self.expired:
+            self.expired = False
+            return oai_answer('<error code="badResumptionToken">expired</error>')
+        following = start + 3
+        token = f"key|{following}" if following < len(self.records) else None
+        return oai_page(self.records[start:following], token, len(self.records))
+
+
+def updates(folder, server, *arguments):
+    snapshot = f"data.metadata={folder}/snapshot.json"
+    fixed = ["--set", snapshot, "--oai-url", server.url, "--seconds-between", "0"]
+    return download.main(["updates", *fixed, *arguments])
+
+
+def snapshot_of(folder):
+    return [json.loads(line) for line in (folder / "snapshot.json").read_bytes().splitlines()]
+
+
+IDS = ["2301.00001", "0704.0002", "hep-th/9901001", "2301.00003", "2301.00005", "2301.00006", "2301.00007"]
+
+
+def test_a_harvest_makes_a_snapshot(tmp_path):
+    with OaiServer([raw_record(name) for name in IDS]) as server:
+        assert updates(tmp_path, server) == 0
+    records = snapshot_of(tmp_path)
+    assert [record["id"] for record in records] == [
+        "hep-th/9901001",
+        "0704.0002",
+        *sorted(set(IDS) - {"0704.0002", "hep-th/9901001"}),
+    ]
+    assert records[0] == {
+        "id": "hep-th/9901001",
+        "submitter": "Someone",
+        "authors": "A. Author",
+        "title": "A title",
+        "comments": "10 pages & more",
+        "journal-ref": None,
+        "doi": None,
+        "report-no": None,
+        "categories": "math.NT cs.IT",
+        "license": "http://creativecommons.org/licenses/by/4.0/",
+        "abstract": "  It is shown.\n",
+        "versions": [
+            {"version": "v1", "created": "Tue, 1 Mar 2022 18:00:00 GMT"},
+            {"version": "v2", "created": "Tue, 2 Mar 2022 18:00:00 GMT"},
+        ],
+        "update_date": "2023-06-01",
+    }
+    assert "from" not in server.queries[0] and len(server.queries) == 3
+    assert sorted(os.listdir(tmp_path)) == [".download.lock", "snapshot.json"]
+
+
+def test_updates_begin_at_the_newest_date_and_keep_all_other_lines(tmp_path, capsys):
+    old = [
+        json.dumps({**RECORD, "id": name, "update_date": date})
+        for name, date in [("2301.00001", "2023-01-02"), ("2301.00002", "2023-05-30"), ("2301.00003", "2023-02-02")]
+    ]
+    lines = [old[0], "not json, kept as it is", *old[1:]]
+    (tmp_path / "snapshot.json").write_text("\n".join(lines))  # no newline at the end
+    records = [
+        raw_record("2301.00003", title="New title"),
+        raw_record("2301.00009"),
+        raw_record("2301.00001", deleted=True),
+    ]
+    with OaiServer(records) as server:
+        assert updates(tmp_path, server, "--subject", "math") == 0
+    assert server.queries[0]["from"] == "2023-05-30" and server.queries[0]["set"] == "math"
+    made = (tmp_path / "snapshot.json").read_text().splitlines()
+    assert made[:2] == [lines[1], lines[2]]
+    assert [json.loads(line)["title"] for line in made[2:]] == ["New title", "A title"]
+    assert "1 records updated, 1 records added, 1 records deleted" in capsys.readouterr().out
+
+
+def test_nothing_new_changes_nothing(tmp_path):
+    (tmp_path / "snapshot.json").write_bytes(LINES)
+    with FaultyServer(lambda *_: (200, {}, oai_answer('<error code="noRecordsMatch"/>'))) as server:
+        assert updates(tmp_path, server) == 0
+    assert (tmp_path / "snapshot.json").read_bytes() == LINES
+
+
+def test_failures_on_the_way_lose_nothing(tmp_path, quick):
+    with OaiServer([raw_record(name) for name in IDS]) as server:
+        server.faults.extend([(503, {"Retry-After": "0"}), "drop", None, "drop"])
+        client = quick_client()
+        oai.harvest(client, server.url, {}, tmp_path / "store")
+        oai.merge(tmp_path / "snapshot.json", tmp_path / "store")
+    assert len(snapshot_of(tmp_path)) == len(IDS)
+
+
+def test_a_run_that_was_stopped_goes_on_with_its_token(tmp_path):
+    with OaiServer([raw_record(name) for name in IDS]) as server:
+        server.faults.extend([None, (503, {"Retry-After": "99999"})])
+        with pytest.raises(UserError, match="hours"):
+            updates(tmp_path, server, "--since", "2020-01-01")
+        assert updates(tmp_path, server) == 0
+        assert [query.get("resumptionToken") for query in server.queries] == [None, "key|3", "key|6"]
+        assert server.queries[0]["from"] == "2020-01-01"
+    assert len(snapshot_of(tmp_path)) == len(IDS)
+
+
+def test_an_expired_token_begins_again(tmp_path):
+    with OaiServer([raw_record(name) for name in IDS]) as server:
+        server.faults.extend([None, (503, {"Retry-After": "99999"})])
+        with pytest.raises(UserError):
+            updates(tmp_path, server)
+        server.expired = True
+        assert updates(tmp_path, server) == 0
+    assert len(snapshot_of(tmp_path)) == len(IDS)
+
+
+def test_a_merge_that_was_killed_is_done_again(tmp_path, monkeypatch):
+    with OaiServer([raw_record(name) for name in IDS]) as server:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(oai, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            updates(tmp_path, server)
+        asked = len(server.requests)
+        assert updates(tmp_path, server) == 0
+        assert len(server.requests) == asked
+    assert len(snapshot_of(tmp_path)) == len(IDS)
+
+
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        (oai_answer('<error code="badArgument">wrong date</error>'), "badArgument: wrong date"),
+        (b"<html><body>busy</body></html>", "not OAI-PMH, 3 times"),
+        (oai_page([raw_record("2301.00001")])[:-40], "not OAI-PMH, 3 times"),
+    ],
+)
+def test_answers_that_cannot_be_used(tmp_path, answer, told):
+    with FaultyServer(lambda *_: (200, {}, answer)) as server, pytest.raises(UserError, match=told):
+        updates(tmp_path, server)
+
+
+def test_a_record_that_cannot_be_used_is_told_and_costs_no_other(tmp_path, capsys):
+    with OaiServer([raw_record("2301.00001"), raw_record("2301.00002", versions=0)]) as server:
+        assert updates(tmp_path, server) == 0
+    assert [record["id"] for record in snapshot_of(tmp_path)] == ["2301.00001"]
+    assert "2301.00002: versions" in capsys.readouterr().err
+
+
+# ---- single papers
+
+
+def tar_gz():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        info = tarfile.TarInfo("main.tex")
+        info.size = 5
+        tar.addfile(info, io.BytesIO(b"\\bye\n"))
+    return out.getvalue()
+
+
+EPRINTS = {
+    "/e-print/2301.00001": ({"Content-Disposition": 'attachment; filename="arXiv-2301.00001v3.tar.gz"'}, tar_gz()),
+    "/e-print/2301.00001v1": ({}, tar_gz()),
+    "/e-print/hep-th/9901001": ({"Content-Encoding": "x-gzip"}, gzip.compress(b"\\documentstyle{article}")),
+    "/e-print/2301.00004": ({"Content-Type": "application/pdf"}, b"%PDF-1.5 ..."),
+    "/e-print/2301.00005": ({"Content-Type": "text/html"}, b"<html>no source</html>"),
+}
+
+
+def eprint_server():
+    def answer(path, query, headers):
+        return (200, *EPRINTS[path]) if path in EPRINTS else (404, {}, b"")
+
+    return FaultyServer(answer)
+
+
+def papers(folder, server, *arguments):
+    fixed = ["--out", str(folder), "--eprint-url", f"{server.url}/e-print", "--seconds-between", "0"]
+    return download.main(["papers", *arguments, *fixed])
+
+
+def test_papers_get_arxivs_names_and_are_found_by_the_pipeline(tmp_path, capsys):
+    (tmp_path / "ids.txt").write_text("# wanted\narXiv:2301.00004\n\n2301.00001 # again\n")
+    with eprint_server() as server:
+        status = papers(
+            tmp_path, server, "2301.00001", "2301.00001v1", "hep-th/9901001", "--ids", str(tmp_path / "ids.txt")
+        )
+    assert status == 0 and "4 fetched" in capsys.readouterr().out
+    found = {(ref.paper_id, ref.version, ref.name) for ref in list_archives(tmp_path / "eprints")}
+    assert found == {
+        ("2301.00001", 3, "2301/2301.00001v3.tar.gz"),
+        ("2301.00001", 1, "2301/2301.00001v1.tar.gz"),
+        ("2301.00004", None, "2301/2301.00004.pdf"),
+        ("hep-th/9901001", None, "9901/hep-th9901001.gz"),
+    }
+
+
+def test_papers_that_are_there_are_not_asked_for(tmp_path):
+    with eprint_server() as server:
+        assert papers(tmp_path, server, "2301.00001") == papers(tmp_path, server, "2301.00001", "2301.00001v3") == 0
+    assert len(server.requests) == 1
+
+
+def test_papers_that_there_are_not_stop_nothing(tmp_path, capsys):
+    with eprint_server() as server:
+        assert papers(tmp_path, server, "2301.99999", "2301.00005", "2301.00004") == 1
+    printed = capsys.readouterr()
+    assert "1 HTTP status 404" in printed.out and "1 fetched" in printed.out and "1 not an archive" in printed.out
+    assert "2301.99999: HTTP status 404" in printed.err
+    assert [ref.paper_id for ref in list_archives(tmp_path)] == ["2301.00004"]
+
+
+def test_corrupt_and_broken_answers_are_asked_for_again(tmp_path, quick):
+    with eprint_server() as server:
+        server.faults.extend(["corrupt", None, "drop", (503, {"Retry-After": "0"})])
+        counts = eprints.fetch_papers(
+            quick_client(), f"{server.url}/e-print", [("2301.00001", None), ("hep-th/9901001", None)], tmp_path
+        )
+    assert counts == {"fetched": 2}
+    assert gzip.decompress((tmp_path / "eprints/9901/hep-th9901001.gz").read_bytes()).startswith(b"\\documentstyle")
+
+
+def test_a_paper_that_stays_damaged_is_not_kept(tmp_path, capsys):
+    with eprint_server() as server:
+        server.faults.extend(["corrupt", "corrupt"])
+        assert papers(tmp_path, server, "2301.00001") == 1
+    assert "damaged gzip" in capsys.readouterr().err and not list(tmp_path.rglob("*0001*"))
+
+
+def test_a_refused_client_stops(tmp_path):
+    with FaultyServer(lambda *_: (403, {}, b"")) as server, pytest.raises(UserError, match="refuses this client"):
+        papers(tmp_path, server, "2301.00001", "2301.00002")
+    assert len(server.requests) == 1
+
+
+def test_arxivs_rate_cannot_be_turned_up(tmp_path):
+    result = run("papers", "2301.00001", "--out", tmp_path, "--seconds-between", "0.5")
+    assert result.returncode == 2 and "one request in 3 seconds" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["papers"], "no paper named"),
+        (["papers", "hello"], "'hello' is not an arXiv identifier"),
+        (["papers", "--yes", "2301.00001"], "--yes belongs to 'sources'"),
+        (["sources", "--since", "2020-01-01"], "--since belongs to 'updates'"),
+        (["sources", "--parallel", "0"], "--parallel is 0"),
+        (["sources", "--price", "-1"], "--price is -1"),
+        (["sources", "--months", "2313:2314"], "expected YYMM:YYMM"),
+    ],
+)
+def test_wrong_arguments(tmp_path, arguments, told):
+    out = [] if "--since" in arguments else ["--out", tmp_path]
+    result = run(*arguments, *out, "--set", f"data.source={tmp_path}")
+    assert result.returncode == 2 and told in result.stderr and "Traceback" not in result.stderr
+
+
+def test_two_downloads_do_not_share_a_folder(tmp_path):
+    import fcntl
+
+    with open(tmp_path / ".download.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = run("papers", "2301.00001", "--out", tmp_path)
+    assert result.returncode == 2 and "another download" in result.stderr
