@@ -20,6 +20,7 @@ if not __package__:  # run as `python data_prep/filters.py`
     sys.path.insert(0, str(ROOT))
 
 from data_prep.snapshot import first_year, read_snapshot
+from data_prep.taxonomy import check_scope, license_key
 from settings import (
     DataSettings,
     add_config_arguments,
@@ -120,7 +121,10 @@ def not_withdrawn(record: Mapping[str, Any], settings: DataSettings) -> bool:
 
 def in_licenses(record: Mapping[str, Any], settings: DataSettings) -> bool:
     """Whether the licence is one of `data.licenses`; a record without one has none of them."""
-    return settings.licenses is None or record.get("license") in settings.licenses
+    if settings.licenses is None:
+        return True
+    key = license_key(record.get("license"))
+    return key is not None and key in map(license_key, settings.licenses)
 
 
 def long_abstract(record: Mapping[str, Any], settings: DataSettings) -> bool:
@@ -180,6 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     settings = settings_from_args(args, data__metadata=args.metadata).data
+    check_scope(settings)
     path = project_path(settings.metadata)
 
     from tqdm import tqdm

@@ -60,6 +60,7 @@ from data_prep.shards import finished_marker, process_shard, read_marker, read_r
 from data_prep.snapshot import read_snapshot
 from data_prep.source import paper_id_of, parse_months, read_bytes, source_files
 from data_prep.survey import Job, Shard, Survey, shard_jobs, take_survey
+from data_prep.taxonomy import check_scope
 from data_prep.vocabulary import needed_bytes, supported_vocab_size
 from settings import (
     Settings,
@@ -142,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     data = settings.data
     parse_months(data.months)
+    check_scope(data)
     job = Job(
         settings=data,
         metadata=project_path(data.metadata),

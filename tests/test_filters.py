@@ -9,6 +9,7 @@ import pytest
 from data_prep.filters import is_withdrawn, main, metadata_reason
 from data_prep.reasons import REASONS
 from data_prep.snapshot import first_year, read_snapshot, record_problem
+from data_prep.taxonomy import CATEGORIES, check_scope
 from settings import UserError, load_settings
 from tests.tiny_corpus import record, write_snapshot
 
@@ -68,6 +69,26 @@ def test_license():
     assert reason({"licenses": [free]}, license=free + "x") == "license"
     assert reason({"licenses": [free]}, license=None) == "license"
     assert reason(license=None) is None
+    assert reason({"licenses": ["https://creativecommons.org/licenses/by/4.0"]}, license=free) is None
+
+
+@pytest.mark.parametrize(
+    "knobs, told",
+    [
+        ({"categories": ["maths"]}, "did you mean 'math'"),
+        ({"categories": ["math", "stat.ml"]}, "did you mean 'stat.ML'"),
+        ({"categories": ["zoology.XX"]}, "there are: acc-phys"),
+        ({"licenses": ["http://creativecommons.org/licenses/by/4.1/"]}, "licenses/by/4.0/'"),
+    ],
+)
+def test_what_arxiv_does_not_have_is_refused_by_name(knobs, told):
+    with pytest.raises(UserError, match=told):
+        check_scope(dataclasses.replace(SETTINGS, **knobs))
+
+
+def test_arxivs_own_names_are_taken():
+    check_scope(dataclasses.replace(SETTINGS, categories=["math", "math.AG", "cond-mat.str-el", "alg-geom", "q-bio"]))
+    check_scope(SETTINGS)
 
 
 def test_the_first_rule_that_refuses_is_the_reason():
@@ -289,3 +310,9 @@ def test_abstract_length_is_that_of_its_words():
     assert reason({"abstract_min_chars": 9}, abstract=short) is None
     assert reason({"abstract_min_chars": 10}, abstract=short) == "short_abstract"
     assert reason({"abstract_min_chars": 1}, abstract=None) == "short_abstract" and reason(abstract=None) is None
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the shared corpus is not here")
+def test_the_categories_of_real_records_are_known():
+    records = [line.record for line in read_snapshot(REAL) if line.record]
+    assert {name for record in records for name in record["categories"].split()} <= CATEGORIES

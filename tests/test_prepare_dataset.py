@@ -222,7 +222,7 @@ def test_missing_inputs_say_how_to_get_them(corpus, tmp_path):
     metadata, source = corpus
     with pytest.raises(UserError, match="public metadata snapshot"):
         run((tmp_path / "absent.json", source), tmp_path / "out")
-    with pytest.raises(UserError, match="requester-pays"):
+    with pytest.raises(UserError, match=r"download\.py sources"):
         run((metadata, tmp_path / "absent"), tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no archive there"):

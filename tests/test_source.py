@@ -155,7 +155,7 @@ def test_python_tars_with_extended_headers(tmp_path):
 
 
 def test_missing_folder_and_file_say_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="requester-pays"):
+    with pytest.raises(UserError, match=r"download\.py sources"):
         list_archives(tmp_path / "absent")
     with pytest.raises(UserError, match="cannot be read"):
         read_bytes(ArchiveRef("2301.00001", None, "2301.00001.gz", str(tmp_path / "gone"), 0, 3))
