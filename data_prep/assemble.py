@@ -20,7 +20,7 @@ import numpy as np
 
 from data_prep import ledger
 from data_prep.collection import Collection, all_documents
-from data_prep.jsonl import COMPRESSED, atomic_write
+from data_prep.jsonl import COMPRESSED, atomic_write, split_paths
 from data_prep.ledger import OUTCOMES, SPLITS
 from data_prep.shards import shard_lines
 from settings import DataSettings, UserError
@@ -152,12 +152,6 @@ def file_names(split: str, total: int, settings: DataSettings) -> list[str]:
     if count <= 1:
         return [split + ending]
     return [f"{split}-{number:05d}-of-{count:05d}{ending}" for number in range(count)]
-
-
-def split_paths(out: Path, split: str) -> list[Path]:
-    """The files of a split that lie in `out`, in order, whatever knobs they were written with."""
-    found = [*out.glob(f"{split}.jsonl"), *out.glob(f"{split}.jsonl{COMPRESSED}")]
-    return found + sorted(out.glob(f"{split}-*-of-*.jsonl")) + sorted(out.glob(f"{split}-*-of-*.jsonl{COMPRESSED}"))
 
 
 def _length_table(sizes: np.ndarray) -> dict[str, Any]:

@@ -52,7 +52,7 @@ from data_prep.fingerprints import (
     module_hashes,
     package_versions,
 )
-from data_prep.jsonl import TEMPORARY, dump_line, write_bytes, write_error, write_json
+from data_prep.jsonl import TEMPORARY, dump_line, split_paths, write_bytes, write_error, write_json
 from data_prep.ledger import SPLITS
 from data_prep.reasons import REASONS
 from data_prep.samples import Samples
@@ -388,8 +388,6 @@ def keep_earlier_dataset(job: Job, survey: Survey) -> None:
     Raises:
         UserError: no paper is left, and the splits of an earlier run lie there.
     """
-    from data_prep.assemble import split_paths
-
     if not any(path.stat().st_size for path in split_paths(job.out, "train")):
         return
     counts = Counter(survey.counts)

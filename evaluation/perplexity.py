@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/perplexity.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import read_jsonl, write_json
+from data_prep.jsonl import missing_split, read_jsonl, write_json
 from evaluation.load import LoadedModel, load_model, newest_export
 from settings import UserError, add_config_arguments, project_path, run_command, settings_from_args
 
@@ -204,9 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = args.model.absolute() if args.model else newest_export(settings)
     data = args.data.absolute() if args.data else project_path(settings.data.out) / "val.jsonl"
     if not data.is_file():
-        raise UserError(
-            f"{data}: no such file; make it first: python data_prep/prepare_dataset.py, or name one with --data FILE"
-        )
+        raise missing_split(data, "make it first: python data_prep/prepare_dataset.py, or name one with --data FILE")
     out = args.out.absolute() if args.out else folder.parent / f"perplexity-{data.stem}.json"
     place = next(path for path in (out, *out.parents) if path.exists())  # the file itself, or a folder above it
     if out.is_dir() or (place != out and not place.is_dir()) or not os.access(place, os.W_OK):

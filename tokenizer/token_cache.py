@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tokenizer/token_cache.py`
     sys.path.insert(0, str(ROOT))
 
+from data_prep.jsonl import missing_split
 from settings import Settings, UserError, add_config_arguments, project_path, run_command, settings_from_args
 from tokenizer.fingerprint import tokenizer_fingerprint
 
@@ -428,7 +429,7 @@ def _stat(source: Path) -> dict[str, int]:
     try:
         stat = source.stat()
     except FileNotFoundError:
-        raise UserError(f"{source}: no such file; make it with python data_prep/prepare_dataset.py") from None
+        raise missing_split(source, "make it with python data_prep/prepare_dataset.py") from None
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 

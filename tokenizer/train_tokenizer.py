@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tokenizer/train_tokenizer.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_json
+from data_prep.jsonl import missing_split, write_json
 from data_prep.vocabulary import MULTIPLE, needed_bytes, supported_vocab_size
 from settings import (
     Settings,
@@ -87,9 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = args.input.absolute() if args.input else project_path(settings.data.out) / "train.jsonl"
     out = project_path(settings.tokenizer.out)
     if not source.is_file():
-        raise UserError(
-            f"{source}: no such file; make it first: python data_prep/prepare_dataset.py{repeated_flags(args)}"
-        )
+        raise missing_split(source, f"make it first: python data_prep/prepare_dataset.py{repeated_flags(args)}")
     train_tokenizer(source, out, settings, again=_again(args))
     return 0
 

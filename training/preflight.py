@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_prep import jsonl
 from settings import Settings, UserError, project_path
 from tokenizer import token_cache
 from tokenizer.fingerprint import tokenizer_fingerprint
@@ -89,7 +90,12 @@ def render(checks: list[Check]) -> str:
 def _data(splits: dict[str, Path], flags: str) -> Check:
     missing = [str(path) for path in splits.values() if not path.exists()]
     if missing:
-        return Check("data", f"missing: {', '.join(missing)}", f"python data_prep/prepare_dataset.py{flags}")
+        plain = ""
+        if any(jsonl.split_paths(path.parent, name) for name, path in splits.items()):
+            plain = (
+                " --set data.compress=false --set data.output_file_bytes=null  (the trainer reads single plain files)"
+            )
+        return Check("data", f"missing: {', '.join(missing)}", f"python data_prep/prepare_dataset.py{flags}{plain}")
     empty = [str(path) for path in splits.values() if path.stat().st_size == 0]
     if empty:
         return Check("data", f"empty: {', '.join(empty)}", f"python data_prep/prepare_dataset.py{flags}")
