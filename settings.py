@@ -90,14 +90,17 @@ class DataSettings:
     drop_withdrawn: bool
     # Characters of the abstract; 0 keeps all: early papers have none, and their text is as good as that of others.
     abstract_min_chars: int = knob(0)
-    # Length of the cleaned text. Shorter is an erratum, a notice or a failed extraction; longer is data, not prose.
+    # Length of the cleaned text. Shorter (not counting a title and abstract that only the metadata has) is an erratum,
+    # a notice, a bibliography alone or a failed extraction; longer is data, not prose.
     min_chars: int = knob(0)
     max_chars: int = knob(1)
-    # Quality of the text, by limits that no paper comes near. Least share of its characters in words (papers have 0.35
-    # to 0.9, tables of numbers and base64 under 0.12); largest share in lines that stood before (papers under 0.6, a
-    # page over and over 0.9 and more); what compression leaves (papers 0.2 to 0.5, repetition 0.01, noise 0.77).
+    # Quality of the text, by limits that no document of the corpus reaches (benchmarks/quality.py). Least share of its
+    # characters in words (real ones 0.17 to 0.92; tables of numbers and base64 under 0.12); largest share in lines that
+    # stood before (up to 0.71; a page over and over 0.99) and in verbatim listings (up to 0.67); what compression leaves
+    # (0.12 to 0.50; repetition 0.01, noise 0.77).
     min_word_share: float = knob(0, 1)
     max_repeated_share: float = knob(0, 1)
+    max_listing_share: float = knob(0, 1)
     min_compression: float = knob(0, 1)
     max_compression: float = knob(0)
     # ISO 639-1 codes that langdetect may answer for the prose of a paper; null keeps every language.

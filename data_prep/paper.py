@@ -78,7 +78,10 @@ def process_paper(
                 counters.update(f"unbalanced_{what}" for what in unbalanced)
             text = with_metadata(cleaned, metadata)
             on_stage("clean")
-            _check_length(text, settings)
+            if len(cleaned) < settings.min_chars:
+                raise Rejected("too_short", f"{len(cleaned)} characters < data.min_chars {settings.min_chars}")
+            if len(text) > settings.max_chars:
+                raise Rejected("too_long", f"{len(text)} characters > data.max_chars {settings.max_chars}")
             if poor := quality_reason(measure(text), settings):
                 raise Rejected(*poor)
             on_stage("quality")
@@ -131,13 +134,6 @@ _ABSTRACT_HEADING = re.compile(r"(?:[{}\s]|\A)(?i:abstract)[.:]?[ \t]*(?:[}\n\\]
 def _letters(text: str) -> str:
     """Letters alone, case folded: what two spellings of a title have in common."""
     return "".join(filter(str.isalpha, text.casefold()))
-
-
-def _check_length(text: str, settings: DataSettings) -> None:
-    if len(text) < settings.min_chars:
-        raise Rejected("too_short", f"{len(text)} characters < data.min_chars {settings.min_chars}")
-    if len(text) > settings.max_chars:
-        raise Rejected("too_long", f"{len(text)} characters > data.max_chars {settings.max_chars}")
 
 
 def _check_language(

@@ -1,4 +1,4 @@
-"""Is a cleaned text a paper's prose and mathematics, or repetition, numbers, or bytes that are no text?
+"""Is a cleaned text a paper's prose and mathematics, or repetition, a listing, numbers, or bytes that are no text?
 
     python data_prep/quality.py FILE.tex
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/quality.py`
     sys.path.insert(0, str(ROOT))
 
+from data_prep.tex_scan import VERBATIM_ENVIRONMENTS, any_of
 from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
 WINDOWS, WINDOW_CHARS = 6, 2_500
@@ -30,6 +31,9 @@ NOISE_CHARS = 4_000
 LINE_CHARS = 20
 # Letters in a row, as words have; cut out of base64 or a table of codes they are few.
 WORD = re.compile(r"(?<![^\W_])[^\W\d_]{3,40}(?![^\W_])")
+LISTING = re.compile(
+    r"\\begin\{(?P<name>" + any_of(VERBATIM_ENVIRONMENTS) + r")\}.*?(?:\\end\{(?P=name)\}|\Z)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Quality:
     # Bytes after compression (zlib, level 1) for each byte: 0.3 to 0.5 for papers; little where it repeats itself,
     # much where it is noise.
     compression: float
+    # Of all characters, those in verbatim material: programs, their output, data.
+    listings: float
     characters: int  # looked at
 
 
@@ -55,7 +61,8 @@ def measure(text: str) -> Quality:
     total = sum(map(len, lines))
     repeated = 1 - sum(map(len, set(lines))) / total if total else 0.0
     data = sample.encode("utf-8", "replace")
-    return Quality(words, repeated, len(zlib.compress(data, 1)) / max(1, len(data)), len(sample))
+    listings = sum(len(match[0]) for match in LISTING.finditer(text)) / max(1, len(text))
+    return Quality(words, repeated, len(zlib.compress(data, 1)) / max(1, len(data)), listings, len(sample))
 
 
 def quality_reason(quality: Quality, settings: DataSettings) -> tuple[str, str] | None:
@@ -64,6 +71,8 @@ def quality_reason(quality: Quality, settings: DataSettings) -> tuple[str, str] 
         return "repetitive", f"{quality.repeated:.2f} of it in repeated lines > data.max_repeated_share"
     if quality.compression < settings.min_compression:
         return "repetitive", f"compresses to {quality.compression:.3f} < data.min_compression"
+    if quality.listings > settings.max_listing_share:
+        return "listing", f"{quality.listings:.2f} of it in listings > data.max_listing_share"
     if quality.words < settings.min_word_share:
         return "gibberish", f"{quality.words:.2f} of it in words < data.min_word_share"
     if quality.compression > settings.max_compression and quality.characters >= NOISE_CHARS:

@@ -33,9 +33,10 @@ REASONS: dict[str, str] = {
     "no_main_file": "TeX files, none of which is a document",
     "time_limit": "cleaning takes more processor time than data.max_seconds_per_paper",
     "processing_error": "an unexpected error in cleaning; the sample holds the traceback",
-    "too_short": "cleaned text shorter than data.min_chars",
+    "too_short": "the source's own text, without what the metadata adds, is shorter than data.min_chars",
     "too_long": "cleaned text longer than data.max_chars",
     "repetitive": "the same lines over and over (data.max_repeated_share, min_compression)",
+    "listing": "programs or data in verbatim, and hardly a text around them (data.max_listing_share)",
     "gibberish": "numbers, codes or bytes in place of words (data.min_word_share, max_compression)",
     "language": "prose in another language than data.languages",
     # collection

@@ -73,6 +73,14 @@ def test_metadata_fills_what_the_source_lacks():
     assert with_metadata("Body", None) == "Body"
 
 
+def test_what_the_metadata_adds_is_no_text_of_the_source():
+    references = (
+        "\\begin{thebibliography}{9}" + "\\bibitem{a} A. Author, A paper, 1999.\n" * 99 + "\\end{thebibliography}"
+    )
+    result = outcome(references, {"title": "T", "abstract": ENGLISH * 20})
+    assert result.reason == "too_short" and "data.min_chars" in result.detail
+
+
 def test_little_prose_asks_the_abstract():
     lines = (f"\\begin{{align}}x_{{i}} &= \\sum_j y_{{ij}} + c_{{{i}}}\\end{{align}}\n" for i in range(50))
     formulas = "\\section{A}" + "".join(lines)

@@ -1,8 +1,5 @@
 """What is not a paper is told from what is, by a wide margin."""
 
-import base64
-import random
-
 import pytest
 
 from data_prep import quality
@@ -10,23 +7,10 @@ from data_prep.quality import measure, quality_reason
 from data_prep.reasons import REASONS
 from settings import UserError, load_settings
 from tests.foreign_papers import SENTENCES, foreign_paper
+from tests.not_papers import BAD
 from tests.tiny_corpus import prose
 
 SETTINGS = load_settings().data
-CHOOSE = random.Random(0)
-NUMBERS = [[CHOOSE.random() for _ in range(8)] for _ in range(600)]
-BAD = {
-    "base64": ("gibberish", base64.encodebytes(CHOOSE.randbytes(20_000)).decode()),
-    "hexadecimal": ("gibberish", "\n".join(" ".join(f"{int(x * 65535):04x}" for x in row) for row in NUMBERS)),
-    "table": ("gibberish", "\n".join(",".join(f"{x:.4f}" for x in row) for row in NUMBERS)),
-    "coordinates": (
-        "gibberish",
-        "\n".join(f"\\draw ({a:.3f},{b:.3f}) -- ({c:.3f},{d:.3f});" for a, b, c, d, *_ in NUMBERS),
-    ),
-    "bytes": ("gibberish", bytes(CHOOSE.randrange(32, 256) for _ in range(20_000)).decode("latin-1")),
-    "one sentence": ("repetitive", "We show that the space is compact and that every map on it is bounded.\n\n" * 500),
-    "one formula": ("repetitive", "x_{1}" * 4000),
-}
 
 
 def judged(text):
