@@ -209,9 +209,8 @@ def show(workers: int, run: dict[str, Any]) -> None:
             )
     share = run["parent_papers"] / (run["parent_papers"] + run["workers_cpu"])
     waiting = (stages.get("read", 0) + stages.get("write", 0)) / busy
-    print(
-        f"  parent: {share:.2%} of the papers stage's processor time, {run['parent_papers'] / papers * 1e6:.0f} us a paper"
-    )
+    each = run["parent_papers"] / papers * 1e6
+    print(f"  parent: {share:.2%} of the processor time of the papers stage, {each:.0f} us a paper")
     print(
         f"  input/output: {waiting:.1%} of the workers' time, {run['archive_bytes'] / papers / 1e6:.2f} MB an archive"
     )
@@ -230,9 +229,8 @@ def project(run: dict[str, Any]) -> None:
         print(f"  {name:<16} {workers:.2f} h by the workers + {serial:.2f} h by one process = {workers + serial:.2f} h")
         longest = max(longest, sum(run["stages"].values()) * times / CORES)
     speed = ARCHIVE_BYTES / longest / 1e6
-    print(
-        f"  the workers then read {ARCHIVE_BYTES / 1e12:.0f} TB of archives at {speed:,.0f} MB/s; a slower disk bounds them"
-    )
+    total = ARCHIVE_BYTES / 1e12
+    print(f"  the workers then read {total:.0f} TB of archives at {speed:,.0f} MB/s; a slower disk bounds them")
 
 
 if __name__ == "__main__":

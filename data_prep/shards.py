@@ -159,8 +159,9 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
             record = dataset_record(metadata, outcome.text)
             text = record["text"]
             signatures.append(signature(word_hashes(text)))
-            digest = text_digest(text).hex()
             clock.lap("signature")
+            digest = text_digest(text).hex()
+            clock.lap("digest")
             line = dump_line(record)
             out.write(line)
             size += len(line)

@@ -24,6 +24,7 @@ from data_prep.http_client import HttpClient, HttpFailure, retry_after
 from data_prep.source import list_archives
 from settings import ROOT, UserError
 from tests.faulty_server import FaultyServer, in_front_of
+from tests.small_disk import on_a_small_disk
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 RECORD = {
@@ -369,14 +370,6 @@ def test_too_little_space_is_told_before_anything_is_fetched(tmp_path, bucket, m
     assert not list(tmp_path.glob("*.tar*"))
 
 
-def in_a_small_file_system(folder, megabytes, script):
-    """Run a shell script where `folder` is a file system of that size, which no one else sees."""
-    wrapped = f"mount -t tmpfs -o size={megabytes}m tmpfs {folder} && cd {ROOT} && {script}"
-    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
-        pytest.skip("no user namespaces here")
-    return subprocess.run(["unshare", "-rm", "sh", "-c", wrapped], capture_output=True, text=True, timeout=120)
-
-
 def test_a_full_disk_is_one_error_and_the_next_run_goes_on(tmp_path, bucket):
     # The check beforehand is fooled: the disk fills while the tars come in.
     fooled = (
@@ -388,7 +381,7 @@ def test_a_full_disk_is_one_error_and_the_next_run_goes_on(tmp_path, bucket):
         f"{sys.executable} -c '{fooled}' sources --out {tmp_path} --yes; echo status $?; "
         f"mount -o remount,size=100m {tmp_path} && {again}; echo status $?; cd {tmp_path} && md5sum --check MD5SUMS"
     )
-    result = in_a_small_file_system(tmp_path, 4, script)
+    result = on_a_small_disk(tmp_path, "4m", script)
     assert "status 2" in result.stdout and "status 0" in result.stdout, result.stdout + result.stderr
     assert "no space left" in result.stderr and "Traceback" not in result.stderr
     assert result.stdout.count(": OK") == 6

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from data_prep import engines
 from settings import ROOT, UserError
+from tests.small_disk import on_a_small_disk
 from tests.tiny_corpus import make_corpus
 from tests.tiny_pipeline import arguments, outputs, run
 
@@ -138,3 +140,23 @@ def test_no_such_cluster_is_told(tmp_path, monkeypatch):
     corpus = make_corpus(tmp_path / "raw", plain=3)
     with pytest.raises(UserError, match=r"no cluster at 127\.0\.0\.1:1: .*ray start --head"):
         run(corpus, tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_every_size_loses_nothing(tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", plain=120)
+    run(corpus, tmp_path / "whole")
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    line = shlex.join([sys.executable, "data_prep/prepare_dataset.py", *arguments(corpus, disk / "out", workers=2)])
+    script = (
+        f"for size in $(seq 40 60 4000); do mount -o remount,size=${{size}}k {disk}; {line}; status=$?; "
+        f"echo $size status $status; if [ $status = 0 ]; then break; fi; done; cp -r {disk}/out {kept}"
+    )
+    result = on_a_small_disk(disk, "40k", script)
+    failures = result.stdout.count("status 2")
+    assert failures >= 5 and result.stdout.count("status") == failures + 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    told = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
+    assert len(told) == failures and all("space" in text or "free" in text for text in told), told
+    assert outputs(kept) == outputs(tmp_path / "whole")
