@@ -35,14 +35,13 @@ RECORDS = """
 """
 ARCHIVES = """
     CREATE TABLE IF NOT EXISTS file (
-        number INTEGER PRIMARY KEY, name TEXT UNIQUE, size INTEGER, modified INTEGER, problems TEXT
+        number INTEGER PRIMARY KEY, name TEXT UNIQUE, size INTEGER, modified INTEGER, rule TEXT, problems TEXT
     );
     CREATE TABLE IF NOT EXISTS archive (
         key TEXT, version INTEGER, name TEXT, file INTEGER, offset INTEGER, size INTEGER
     );
     CREATE INDEX IF NOT EXISTS archive_key ON archive (key);
     CREATE INDEX IF NOT EXISTS archive_file ON archive (file);
-    CREATE TABLE IF NOT EXISTS meta (value TEXT);
 """
 # Files between two commits of the archive list: single archives come by the million.
 COMMIT_EVERY = 2000
@@ -159,20 +158,24 @@ def refused_lines(path: Path) -> Iterator[tuple[str, str, int, str]]:
 
 
 def update_archive_list(
-    path: Path, source: Path, modules: dict[str, str], on_file: Callable[[int], Any] = lambda files: None
+    path: Path,
+    source: Path,
+    rule: str,
+    keep_gone: bool,
+    on_file: Callable[[int], Any] = lambda files: None,
 ) -> dict[str, Any]:
-    """Bring the list at `path` up to date with the source folder; returns counts and problems for the report."""
+    """Bring the list at `path` up to date with the source folder; returns counts and problems for the report.
+
+    `rule` is the fingerprint of the code that reads names: files listed by another one are read again. With `keep_gone`
+    files of an earlier run that are there no more stay listed: their papers are in finished shards.
+    """
     with closing(_connect(path)) as database:
         database.executescript(ARCHIVES)
-        stored = database.execute("SELECT value FROM meta").fetchone()
-        if stored is None or json.loads(stored[0]) != modules:  # names were read by another rule
-            database.executescript("DELETE FROM archive; DELETE FROM file; DELETE FROM meta;")
-            database.execute("INSERT INTO meta VALUES (?)", (json.dumps(modules),))
         # Files that have gone are those that this walk does not meet.
         database.execute("CREATE TEMP TABLE met (number INTEGER PRIMARY KEY)")
         for done, found in enumerate(source_files(source), 1):
-            name, state = str(found.relative_to(source)), file_state(found)
-            row = database.execute("SELECT number, size, modified FROM file WHERE name = ?", (name,)).fetchone()
+            name, state = str(found.relative_to(source)), [*file_state(found), rule]
+            row = database.execute("SELECT number, size, modified, rule FROM file WHERE name = ?", (name,)).fetchone()
             if row is None or list(row[1:]) != state:
                 number = _list_file(database, row[0] if row else None, found, name, state)
             else:
@@ -181,24 +184,36 @@ def update_archive_list(
             on_file(1)
             if done % COMMIT_EVERY == 0 or found.suffix == ".tar":
                 database.commit()
-        database.execute("DELETE FROM archive WHERE file NOT IN (SELECT number FROM met)")
-        database.execute("DELETE FROM file WHERE number NOT IN (SELECT number FROM met)")
+        if not keep_gone:
+            database.execute("DELETE FROM archive WHERE file NOT IN (SELECT number FROM met)")
+            database.execute("DELETE FROM file WHERE number NOT IN (SELECT number FROM met)")
         database.commit()
         count, size, papers = database.execute(
             "SELECT count(*), coalesce(sum(size), 0), count(DISTINCT key) FROM archive"
         ).fetchone()
+        (gone,) = database.execute("SELECT count(*) FROM file WHERE number NOT IN (SELECT number FROM met)").fetchone()
         problems: list[str] = []
         for (text,) in database.execute("SELECT problems FROM file WHERE problems != '[]' ORDER BY name"):
             problems += json.loads(text)
-        return {"archives": count, "papers": papers, "bytes": size, "problems": problems}
+        return {"archives": count, "papers": papers, "bytes": size, "gone": gone, "problems": problems}
 
 
-def _list_file(database: sqlite3.Connection, number: int | None, path: Path, name: str, state: list[int]) -> int:
+def gone_sources(path: Path, source: Path) -> list[str]:
+    """Names of listed files that are not in the source folder (any more), in order."""
+    if not path.exists():
+        return []
+    with closing(_connect(path)) as database:
+        database.executescript(ARCHIVES)
+        query = "SELECT name FROM file WHERE number IN (SELECT file FROM archive) ORDER BY name"
+        return [name for (name,) in database.execute(query) if not (source / name).exists()]
+
+
+def _list_file(database: sqlite3.Connection, number: int | None, path: Path, name: str, state: list[Any]) -> int:
     problems: list[str] = []
     if number is not None:
         database.execute("DELETE FROM archive WHERE file = ?", (number,))
         database.execute("DELETE FROM file WHERE number = ?", (number,))
-    cursor = database.execute("INSERT INTO file (name, size, modified) VALUES (?, ?, ?)", (name, *state))
+    cursor = database.execute("INSERT INTO file (name, size, modified, rule) VALUES (?, ?, ?, ?)", (name, *state))
     number = cursor.lastrowid
     assert number is not None
     database.executemany(

@@ -42,7 +42,7 @@ class OverlapJob:
 
 
 def overlap_path(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.overlap.npz"
+    return folder / f"{number}.overlap.npz"
 
 
 def compare_shard(job: OverlapJob, progress: Callable[[int, int], None]) -> None:

@@ -212,6 +212,7 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
             for path in folder.glob(f"*{TEMPORARY}*"):  # of a run that was killed
                 path.unlink()
     base = ledger_to_extend(job)
+    keep_gone_sources(job)
 
     timing: dict[str, float] = {}
     clock = Clock(timing)
@@ -219,7 +220,7 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the parts of a run make the index one after the other, the first of them
         meta = index_metadata(job)
         clock.lap("metadata")
-        listing = list_sources(job)
+        listing = list_sources(job, keep_gone=job.append or bool(job.part))
         clock.lap("sources")
     samples = Samples(job.settings.reject_samples)
     survey = take_survey(job, papers_stage(job), samples)
@@ -382,6 +383,22 @@ def ledger_to_extend(job: Job) -> Path | None:
     return base
 
 
+def keep_gone_sources(job: Job) -> None:
+    """Refuse to make a dataset anew without the papers of sources that were deleted since; --append keeps them.
+
+    Raises:
+        UserError: files that the finished dataset was made from have gone, and this is no append.
+    """
+    if job.append or not (job.out / ledger.NAME).exists():
+        return
+    gone = index.gone_sources(job.archive_list, job.source)
+    if gone:
+        raise UserError(
+            f"{job.source}: {len(gone):,} files that {job.out} was made from have gone ({gone[0]}, ...). --append "
+            f"keeps their papers; to make the dataset without them, remove {job.archive_list} first"
+        )
+
+
 def keep_earlier_dataset(job: Job, survey: Survey) -> None:
     """Refuse to put an empty dataset in the place of one that holds papers: a slip in a filter must not cost it.
 
@@ -500,15 +517,18 @@ def index_metadata(job: Job) -> dict[str, Any]:
     return meta
 
 
-def list_sources(job: Job) -> dict[str, Any]:
-    """Stage 2: the list of archives, brought up to date."""
+def list_sources(job: Job, keep_gone: bool) -> dict[str, Any]:
+    """Stage 2: the list of archives, brought up to date; see `index.update_archive_list` for `keep_gone`."""
     from tqdm import tqdm
 
     with tqdm(unit=" files", desc="sources", mininterval=1) as bar:
-        listing = index.update_archive_list(job.archive_list, job.source, module_hashes(MODULES["sources"]), bar.update)
+        rule = fingerprint(module_hashes(MODULES["sources"]))
+        listing = index.update_archive_list(job.archive_list, job.source, rule, keep_gone, bar.update)
     print(
         f"sources: {listing['archives']:,} archives of {listing['papers']:,} papers, {listing['bytes'] / 1e9:,.2f} GB"
     )
+    if listing["gone"]:
+        print(f"sources: {listing['gone']:,} files of an earlier run have gone; their finished shards are kept")
     for problem in listing["problems"][:10]:
         print(f"  problem: {problem}")
     if len(listing["problems"]) > 10:
@@ -540,7 +560,8 @@ def process_papers(job: Job, survey: Survey, engine: Engine) -> None:
     """Stage 3: run every shard (of this part) that is not there, or was made by other code, knobs or input."""
     todo: dict[int, Shard] = {}
     stale = 0
-    mine = [shard for shard in survey.shards if not job.part or shard.number % job.part[1] == job.part[0] - 1]
+    part, parts = job.part or (1, 1)
+    mine = survey.shards[part - 1 :: parts]
     for shard in mine:
         stats = read_marker(job.shards, shard.number)
         if stats and stats["inputs"] == shard.inputs:
@@ -669,7 +690,7 @@ def show(job: Job, name: str) -> int:
     if not found:
         raise UserError(f"--show {name}: not an arXiv identifier, e.g. 2301.00001 or hep-th/9901001")
     index_metadata(job)
-    list_sources(job)
+    list_sources(job, keep_gone=True)
     record, archives = index.find_planned(job.metadata_index, job.archive_list, job.source, found[0])
     if not record and not archives:
         raise UserError(f"--show {name}: neither {job.metadata} nor {job.source} has it")

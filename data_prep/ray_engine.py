@@ -134,7 +134,7 @@ def run_shard(work: Callable[[Any, Callable[[int, int], None]], None], job: Any,
 
 
 def _trace(job: Any) -> Path:
-    return job.folder / f"{job.number:05d}.at"
+    return job.folder / f"{job.number}.at"
 
 
 def _position(job: Any) -> int | None:

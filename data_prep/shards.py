@@ -1,7 +1,7 @@
 """One shard: some hundred papers, processed in order by one worker, written as one file with its statistics.
 
-`NNNNN.jsonl.zst` holds the records without their cluster, which is not known yet; `NNNNN.npy` the MinHash signatures;
-`NNNNN.json`, written last, marks the shard as complete and holds what the later stages need of each document, the
+`NUMBER.jsonl.zst` holds the records without their cluster, which is not known yet; `NUMBER.npy` the MinHash signatures;
+`NUMBER.json`, written last, marks the shard as complete and holds what the later stages need of each document, the
 rejects, and the sums. Imported by worker processes, hence apart from the command.
 """
 
@@ -79,7 +79,7 @@ class Reject(NamedTuple):
 
 def shard_paths(folder: Path, number: int) -> tuple[Path, Path, Path]:
     """The shard's records, its signatures and its marker."""
-    return folder / f"{number:05d}.jsonl.zst", folder / f"{number:05d}.npy", folder / f"{number:05d}.json"
+    return folder / f"{number}.jsonl.zst", folder / f"{number}.npy", folder / f"{number}.json"
 
 
 def read_marker(folder: Path, number: int) -> dict[str, Any] | None:
@@ -132,7 +132,6 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
     from data_prep.minhash import PERMUTATIONS, signature, text_digest, word_hashes
 
     records_path, signatures_path, marker_path = shard_paths(job.folder, job.number)
-    marker_path.unlink(missing_ok=True)  # from here on the shard is not complete
     documents: list[Document] = []
     signatures: list[np.ndarray] = []
     rejects: list[Reject] = []
@@ -169,6 +168,7 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
             sizes = (len(text), len(text.encode()), len(line), task.archive.size)
             documents.append(Document(record["id"], digest, *sizes, year, subject))
             clock.lap("write")
+        marker_path.unlink(missing_ok=True)  # an earlier shard is whole until its first file is replaced
     clock.start()
     table = np.array(signatures, dtype="<u4").reshape(len(signatures), PERMUTATIONS)
     buffer = io.BytesIO()

@@ -264,7 +264,10 @@ def read_bytes(ref: ArchiveRef) -> bytes:
             file.seek(ref.offset)
             return file.read(ref.size)
     except OSError as error:
-        raise UserError(f"{ref.path}: cannot be read: {error.strerror}; put it back, then run again") from None
+        raise UserError(
+            f"{ref.path}: cannot be read: {error.strerror}; put it back, then run again (--accept-stale papers reuses "
+            "what an earlier run has made of it)"
+        ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,13 +9,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from data_prep import index
 from data_prep.samples import Samples
 from data_prep.shards import ShardJob, Task
-from settings import DataSettings
+from data_prep.source import month_of
+from settings import DataSettings, UserError
+
+# Numbers that a month has for its shards.
+SHARDS_OF_A_MONTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,20 +90,28 @@ class Survey:
 
 
 def planned_shards(job: Job) -> Iterator[tuple[int, list[index.Planned]]]:
-    """The plan cut into shards: `shard_papers` papers with record and archive each, whatever their reasons.
+    """The plan cut into shards: `shard_papers` papers of a month with record and archive each, whatever their reasons.
 
-    Shards are cut before the metadata rules apply, so that another filter or a longer pilot keeps their borders. What
-    has no archive travels with the shard that it falls into.
+    Shards are cut before the metadata rules apply, so that another filter or a longer pilot keeps their borders, and
+    between months, so that a paper that comes late moves those of its month alone. What has no archive travels with the
+    shard that it falls into. A shard's number is its month and its place in it: 2023010002 is the third of 2301.
     """
-    number, matched, papers = 0, 0, []
-    for paper in index.plan(job.metadata_index, job.archive_list, job.source, job.settings):
-        papers.append(paper)
-        matched += bool(paper.in_pilot and paper.record and paper.archives)
-        if matched == job.settings.shard_papers or len(papers) >= 100 * job.settings.shard_papers:
-            yield number, papers
-            number, matched, papers = number + 1, 0, []
-    if papers:
-        yield number, papers
+    plan = index.plan(job.metadata_index, job.archive_list, job.source, job.settings)
+    for month, planned in groupby(plan, lambda paper: month_of(paper.paper_id)):
+        place, matched, papers = 0, 0, []
+        for paper in planned:
+            papers.append(paper)
+            matched += bool(paper.in_pilot and paper.record and paper.archives)
+            if matched == job.settings.shard_papers or len(papers) >= 100 * job.settings.shard_papers:
+                yield int(month) * SHARDS_OF_A_MONTH + place, papers
+                place, matched, papers = place + 1, 0, []
+        if papers:
+            yield int(month) * SHARDS_OF_A_MONTH + place, papers
+        if place >= SHARDS_OF_A_MONTH:
+            raise UserError(
+                f"data.shard_papers {job.settings.shard_papers} cuts the papers of {month} into more than "
+                f"{SHARDS_OF_A_MONTH:,} shards; raise it"
+            )
 
 
 def tasks_of(papers: Sequence[index.Planned]) -> list[tuple[index.Planned, Task]]:

@@ -171,10 +171,38 @@ def test_append_needs_a_dataset_and_all_of_its_papers(library, tmp_path):
     before = outputs(out)
     longest = max(len(r["text"]) for r in read_jsonl(out / "train.jsonl"))
     with pytest.raises(UserError, match=r"--append: \d+ papers of the dataset are not among the documents"):
-        run(library.paths, out, "--append", *FLAGS, "--set", f"data.min_chars={longest}")
+        run(library.paths, out, "--append", *FLAGS, "--set", f"data.max_chars={longest - 1}")
     assert {name: data for name, data in outputs(out).items() if name.endswith(".jsonl")} == {
         name: data for name, data in before.items() if name.endswith(".jsonl")
     }
+
+
+def test_an_append_does_without_the_sources_of_earlier_papers(library, tmp_path):
+    out = tmp_path / "out"
+    run(library.paths, out, *FLAGS)
+    before = splits(out)
+    whole = {p.name: p.read_bytes() for p in library.paths[1].iterdir()}
+    for path in library.paths[1].iterdir():
+        path.unlink()
+    library.add("2312", {"2312.00001": words(901), "2312.00002": words(902)})
+    with pytest.raises(UserError, match=r"1 files that .* was made from have gone.*--append keeps"):
+        run(library.paths, out, *FLAGS)
+    assert splits(out) == before
+    shards = {p: p.stat().st_mtime_ns for p in (out / "work" / "shards").glob("*.jsonl.zst")}
+    run(library.paths, out, "--append", *FLAGS)
+    now = splits(out)
+    assert now.keys() == before.keys() | {"2312.00001", "2312.00002"}
+    assert {name: now[name] for name in before} == before
+    assert shards == {path: path.stat().st_mtime_ns for path in shards}
+    # Where they are needed again, the first of them is named.
+    with pytest.raises(UserError, match=r"\.tar: cannot be read: No such file.*put it back"):
+        run(library.paths, out, "--append", *FLAGS, "--set", "data.tables=drop")
+    run(library.paths, out, "--append", *FLAGS, "--set", "data.tables=drop", "--accept-stale", "papers")
+    assert splits(out) == now
+    for name, data in whole.items():
+        (library.paths[1] / name).write_bytes(data)
+    run(library.paths, out, "--append", *FLAGS, "--set", "data.tables=drop")
+    assert splits(out) == now
 
 
 def test_a_damaged_ledger_is_told(library, tmp_path):

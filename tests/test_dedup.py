@@ -114,3 +114,16 @@ def test_random_permutation_of_documents_gives_the_same_clusters():
     straight = sets(groups_of(texts), range(60))
     assert sets(groups_of([texts[i] for i in order]), order) == straight
     assert len(straight) == 20
+
+
+@pytest.mark.slow
+def test_the_s_curve_is_that_of_theory():
+    from benchmarks.near_duplicates import LEVELS, planted, theory
+
+    signatures, pairs = planted(20_000)
+    for threshold in (0.0, 0.8):  # as candidates, and as near-duplicates
+        groups = near_groups(signatures, np.arange(len(signatures)), threshold)
+        for level, (a, b) in zip(LEVELS, pairs, strict=True):
+            found, expected = (groups[a] == groups[b]).mean(), theory(level, threshold)
+            # Five standard errors, and what empty bins of a one-permutation signature add.
+            assert abs(found - expected) <= 5 * (expected * (1 - expected) / len(a)) ** 0.5 + 0.03, (level, threshold)

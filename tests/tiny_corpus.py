@@ -90,8 +90,8 @@ def make_corpus(folder: Path, plain: int = 30) -> tuple[Path, Path]:
     """Write a snapshot and `src/`; returns both paths. `plain` papers have nothing wrong with them."""
     source = folder / "src"
     source.mkdir(parents=True)
-    old = [(f"math/99{i % 12 + 1:02d}{i:03d}", i) for i in range(1, plain // 3 + 1)]
-    new = [(f"23{i % 12 + 1:02d}.{i:05d}", i) for i in range(plain // 3 + 1, plain + 1)]
+    old = [(f"math/99{i % 3 + 1:02d}{i:03d}", i) for i in range(1, plain // 3 + 1)]
+    new = [(f"23{i % 3 + 1:02d}.{i:05d}", i) for i in range(plain // 3 + 1, plain + 1)]
     records: list[Any] = [record(paper_id) for paper_id, _ in new + old]
     records += [
         "{not json",
