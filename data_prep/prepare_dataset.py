@@ -241,7 +241,11 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
     from data_prep.overlap import remove_contaminated
 
     numbers = [shard.number for shard in survey.shards]
+    print(f"collection: looking for duplicates among the documents of {len(numbers):,} shards", flush=True)
     collection = decide(job.shards, numbers, job.settings, job.work, base, samples)
+    duplicates = sum(size * count for size, count in collection.cluster_sizes.items())
+    clusters = sum(collection.cluster_sizes.values())
+    print(f"collection: {duplicates:,} of {len(collection.outcome):,} documents form {clusters:,} clusters", flush=True)
     clock.lap("collection")
     overlaps = remove_contaminated(job.shards, numbers, job.work, job.settings, collection, engine, samples)
     clock.lap("overlaps")

@@ -116,7 +116,6 @@ def test_random_permutation_of_documents_gives_the_same_clusters():
     assert len(straight) == 20
 
 
-@pytest.mark.slow
 def test_the_s_curve_is_that_of_theory():
     from benchmarks.near_duplicates import LEVELS, planted, theory
 
