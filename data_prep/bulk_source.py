@@ -257,9 +257,10 @@ def _fill(
                 answer = client.get_object(
                     Bucket=BUCKET, Key=tar.key, RequestPayer="requester", Range=f"bytes={have}-{tar.size - 1}"
                 )
-                total = int(answer["ContentRange"].rpartition("/")[2])
-                if total != tar.size:
-                    return "", f"{tar.name}: it has {total:,} bytes, the manifest says {tar.size:,}; try again later"
+                total = answer.get("ContentRange", "").rpartition("/")[2]
+                if total != str(tar.size):
+                    there = f"it has {total} bytes" if total else "the server does not serve parts of it"
+                    return "", f"{tar.name}: {there}, the manifest says {tar.size} bytes; try again later"
                 with closing(answer["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK):
                         if stop.is_set():

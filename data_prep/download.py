@@ -16,11 +16,13 @@ import argparse
 import fcntl
 import gzip
 import json
+import sqlite3
 import sys
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -125,7 +127,7 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
     """Bulk tars of some months: list, price, question, download."""
     if args.parallel < 1:
         raise UserError(f"--parallel is {args.parallel}, expected 1 or more")
-    if args.price < 0:
+    if not 0 <= args.price < float("inf"):
         raise UserError(f"--price is {args.price:g}, expected US dollars a GB, 0 or more")
     months = parse_months(args.months or data.months)
     client = bulk_source.connect(args.parallel)
@@ -253,19 +255,23 @@ def get_updates(args: argparse.Namespace, snapshot: Path) -> int:
     """Records newer than the snapshot's newest, merged into it."""
     client = http_client(args, args.oai_url)
     store, plan = snapshot.with_name(snapshot.name + ".updates"), snapshot.with_name(snapshot.name + ".updates.json")
-    if plan.exists() and store.exists():  # of a run that was killed, or that the server turned away
-        selection = json.loads(plan.read_bytes())
+    for flag, day in (("--since", args.since), ("--until", args.until)):
+        if day is not None and not is_date(day):
+            raise UserError(f"{flag} is '{day}', expected a date YYYY-MM-DD")
+    wanted = {"from": args.since, "until": args.until, "set": args.subject}
+    wanted = {key: value for key, value in wanted.items() if value}
+    selection = unfinished_harvest(plan) if store.exists() else None
+    if selection is not None and wanted.items() <= selection.items():  # it was killed, or the server turned it away
         print(f"going on with the harvest of {describe(selection)}")
     else:
-        since = args.since
-        if since is None and snapshot.exists():
-            with byte_bar(snapshot.stat().st_size, "reading the snapshot") as bar:
-                since = oai.last_update(snapshot, lambda data: bar.update(len(data)))
-        wanted = {"from": since, "until": args.until, "set": args.subject}
-        selection = {key: value for key, value in wanted.items() if value}
         store.unlink(missing_ok=True)
+        if args.since is None and snapshot.exists():
+            with byte_bar(snapshot.stat().st_size, "reading the snapshot") as bar:
+                newest = oai.last_update(snapshot, lambda data: bar.update(len(data)))
+            wanted |= {"from": newest} if newest and is_date(newest) else {}
+        selection = wanted
         write_bytes(plan, json.dumps(selection).encode())
-        print(f"harvesting {describe(selection)} from {args.oai_url}")
+        print(f"harvesting {describe(selection)}, by {args.oai_url}")
     from tqdm import tqdm
 
     with tqdm(unit=" records", desc="updates", mininterval=0.5) as bar:
@@ -278,6 +284,10 @@ def get_updates(args: argparse.Namespace, snapshot: Path) -> int:
             problems = oai.harvest(client, args.oai_url, selection, store, on_page)
         except HttpFailure as error:
             raise UserError(f"{error}; try again later: the same command goes on where it stopped") from None
+        except sqlite3.OperationalError as error:  # a full disk, mostly
+            raise UserError(f"{store}: {error}; put that right, then run again: it goes on where it stopped") from None
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{store}: cannot be used: {error}; remove it, then run again") from None
     for problem in problems[:10]:
         print(f"problem: {problem}", file=sys.stderr)
     if len(problems) > 10:
@@ -291,8 +301,24 @@ def get_updates(args: argparse.Namespace, snapshot: Path) -> int:
     return 0
 
 
+def unfinished_harvest(plan: Path) -> dict[str, str] | None:
+    """What a harvest that has not been merged yet asked for."""
+    try:
+        selection = json.loads(plan.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return selection if isinstance(selection, dict) else None
+
+
 def describe(selection: dict[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in selection.items()) or "all records"
+    return "records " + ", ".join(f"{key} {value}" for key, value in selection.items()) if selection else "all records"
+
+
+def is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def get_papers(args: argparse.Namespace, place: Path) -> int:

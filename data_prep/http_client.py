@@ -91,10 +91,10 @@ class HttpClient:
         `on_bytes` gets the bytes of each piece, negative ones where a beginning is thrown away.
         """
         part, tag_file = path.with_name(path.name + PART), path.with_name(path.name + PART + ".etag")
-        counted = 0
+        counted = furthest = 0
 
         def once() -> Mapping[str, str]:
-            nonlocal counted
+            nonlocal counted, furthest
             have = part.stat().st_size if part.exists() and tag_file.exists() else 0
             asked = {"Range": f"bytes={have}-", "If-Range": tag_file.read_text()} if have else {}
             with self._open(url, headers=asked) as response:
@@ -118,7 +118,8 @@ class HttpClient:
                         file.write(chunk)
                         counted += len(chunk)
                         on_bytes(len(chunk))
-                        self.failures = 0
+                        if counted > furthest:  # a file that begins anew each time and never ends is given up
+                            furthest, self.failures = counted, 0
                     file.flush()
                     os.fsync(file.fileno())
                 return response.headers
@@ -147,7 +148,7 @@ class HttpClient:
     def _persist(self, url: str, once: Callable[[], T]) -> T:
         """What `once` returns when it succeeds; after failures that may pass it is called again.
 
-        Pauses double, and end after ATTEMPTS failures in a row; a byte received between two begins the count anew.
+        Pauses double, and end after ATTEMPTS failures in a row; `once` may begin the count anew when it got on.
         """
         import requests
         import urllib3

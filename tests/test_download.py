@@ -152,6 +152,14 @@ def test_without_a_strong_tag_it_begins_again(tmp_path, quick, tag):
     assert sum(counted) == len(BODY) and min(counted) < 0
 
 
+def test_a_download_that_breaks_at_the_same_place_each_time_is_given_up(tmp_path, quick):
+    with serve(BODY) as server:
+        server.faults.extend(["drop"] * 30)
+        with pytest.raises(UserError, match="times in a row"):
+            quick_client().download(server.url, tmp_path / "file")
+    assert len(server.requests) < 12
+
+
 def test_a_file_that_changed_meanwhile_is_not_mixed(tmp_path, quick):
     (tmp_path / "file.part").write_bytes(b"x" * 1000)
     (tmp_path / "file.part.etag").write_text('"old"')
@@ -630,6 +638,23 @@ def test_a_run_that_was_stopped_goes_on_with_its_token(tmp_path):
     assert len(snapshot_of(tmp_path)) == len(IDS)
 
 
+def test_another_harvest_than_the_one_that_was_stopped_begins_anew(tmp_path, capsys):
+    with OaiServer([raw_record(name) for name in IDS]) as server:
+        server.faults.extend([None, (503, {"Retry-After": "99999"})])
+        with pytest.raises(UserError, match="hours"):
+            updates(tmp_path, server, "--since", "2020-01-01")
+        assert updates(tmp_path, server, "--since", "2021-01-01") == 0
+        assert server.queries[1]["from"] == "2021-01-01"
+    assert len(snapshot_of(tmp_path)) == len(IDS) and "going on" not in capsys.readouterr().out
+
+
+def test_a_damaged_store_is_told(tmp_path):
+    (tmp_path / "snapshot.json.updates").write_bytes(b"not a database, but long enough to be looked at" * 50)
+    (tmp_path / "snapshot.json.updates.json").write_text("{}")
+    with OaiServer([]) as server, pytest.raises(UserError, match=r"updates: cannot be used.*remove it"):
+        updates(tmp_path, server)
+
+
 def test_an_expired_token_begins_again(tmp_path):
     with OaiServer([raw_record(name) for name in IDS]) as server:
         server.faults.extend([None, (503, {"Retry-After": "99999"})])
@@ -772,12 +797,16 @@ def test_arxivs_rate_cannot_be_turned_up(tmp_path):
         (["sources", "--since", "2020-01-01"], "--since belongs to 'updates'"),
         (["sources", "--parallel", "0"], "--parallel is 0"),
         (["sources", "--price", "-1"], "--price is -1"),
+        (["sources", "--price", "nan"], "--price is nan"),
+        (["updates", "--since", "yesterday"], "--since is 'yesterday', expected a date"),
+        (["updates", "--until", "2023-13-01"], "--until is '2023-13-01'"),
         (["sources", "--months", "2313:2314"], "expected YYMM:YYMM"),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, told):
-    out = [] if "--since" in arguments else ["--out", tmp_path]
-    result = run(*arguments, *out, "--set", f"data.source={tmp_path}")
+    out = [] if {"--since", "--until"} & {*arguments} else ["--out", tmp_path]
+    places = ["--set", f"data.source={tmp_path}", "--set", f"data.metadata={tmp_path}/snapshot.json"]
+    result = run(*arguments, *out, *places)
     assert result.returncode == 2 and told in result.stderr and "Traceback" not in result.stderr
 
 
