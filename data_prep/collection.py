@@ -5,6 +5,8 @@ Imported by `prepare_dataset.py`; not run. Memory: some 100 bytes a document; si
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from data_prep.jsonl import atomic_write
 from data_prep.ledger import CODE, OUTCOMES, SPLITS
 from data_prep.minhash import PERMUTATIONS
 from data_prep.samples import Samples
-from data_prep.shards import Document, shard_documents, shard_paths
+from data_prep.shards import Document, finished_marker, shard_documents, shard_paths
 from data_prep.split import val_clusters
 from settings import DataSettings, UserError
 
@@ -116,8 +118,11 @@ def gather_signatures(folder: Path, shards: Sequence[int], path: Path, count: in
         return np.empty((0, PERMUTATIONS), dtype="<u4")
     with atomic_write(path) as file:
         for number in shards:
-            part = np.load(shard_paths(folder, number)[1])
-            file.write(part.tobytes())
+            part = shard_paths(folder, number)[1]
+            data = part.read_bytes()
+            if zlib.crc32(data) != finished_marker(folder, number)["signatures_crc32"]:
+                raise UserError(f"{part}: damaged since it was written; remove this file, then run again")
+            file.write(np.load(io.BytesIO(data)).tobytes())
     return np.memmap(path, dtype="<u4", mode="r", shape=(count, PERMUTATIONS))
 
 

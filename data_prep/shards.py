@@ -11,6 +11,7 @@ import dataclasses
 import io
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -179,6 +180,7 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
     stats = {
         "papers": job.papers,
         "inputs": job.inputs,
+        "signatures_crc32": zlib.crc32(buffer.getvalue()),
         "file_bytes": [records_path.stat().st_size, signatures_path.stat().st_size],
         "documents": documents,
         "rejects": rejects,

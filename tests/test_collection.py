@@ -205,6 +205,23 @@ def test_an_append_does_without_the_sources_of_earlier_papers(library, tmp_path)
     assert splits(out) == now
 
 
+@pytest.mark.parametrize("place", [0, 1000])
+def test_damaged_signatures_are_told_and_made_anew(library, tmp_path, place):
+    out = tmp_path / "out"
+    run(library.paths, out, *FLAGS)
+    before = outputs(out)
+    part = sorted((out / "work" / "shards").glob("*.npy"))[1]
+    data = bytearray(part.read_bytes())
+    data[place] ^= 1
+    part.write_bytes(data)
+    (out / "work" / "finished.json").unlink()
+    with pytest.raises(UserError, match=rf"{part.name}: damaged .*remove this file"):
+        run(library.paths, out, *FLAGS)
+    part.unlink()
+    run(library.paths, out, *FLAGS)
+    assert outputs(out) == before
+
+
 def test_a_damaged_ledger_is_told(library, tmp_path):
     out = tmp_path / "out"
     run(library.paths, out, *FLAGS)
