@@ -26,6 +26,8 @@ from data_prep.jsonl import write_bytes, write_json
 from data_prep.reasons import REASONS
 from settings import UserError, run_command
 
+# Counters of the judge of languages: the evidence that decided, and what it found.
+LANGUAGE_RULE, LANGUAGE = "language_by_", "language_"
 # The stages that the reasons belong to, by the first reason of each (REASONS has the funnel's order).
 STAGES = (
     ("bad_metadata", "metadata", "#7b8fa6"),
@@ -214,6 +216,7 @@ def report_html(
         "<h2>Samples of what was dropped</h2><p>More of each in <code>rejected/REASON.jsonl</code>.</p>",
         *(_samples(reason, samples) for reason, samples in data["samples"].items() if samples),
         *([f'<h2>What is in it</h2><img alt="Overview" src="{_embedded(overview)}">'] if overview else []),
+        *_languages(data["counters"]),
         *_duplicates(data),
         *_timing(data, timing),
         "<h2>Length of the texts written (characters)</h2>",
@@ -237,6 +240,26 @@ def _embedded(figure: bytes) -> str:
 
 def _bytes(size: int | None) -> str:
     return size_text(size) if size else ""
+
+
+def _languages(counters: Mapping[str, int]) -> list[str]:
+    """Languages that the judge found, before those outside of data.languages were left out, and by which evidence."""
+    rules, found = {}, {}
+    for name, count in counters.items():
+        if name.startswith(LANGUAGE_RULE):
+            rules[name.removeprefix(LANGUAGE_RULE).replace("_", " ")] = count
+        elif name.startswith(LANGUAGE):
+            found[name.removeprefix(LANGUAGE)] = count
+    if not found:
+        return []
+    total = sum(found.values())
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    evidence = ", ".join(f"{rule} {count:,}" for rule, count in sorted(rules.items()))
+    return [
+        "<h2>Languages</h2>",
+        f"<p>Judged by: {evidence}. What is unknown has too little prose to tell, and is kept.</p>",
+        _table(["language", "papers", "share"], [[code, count, count / total] for code, count in ranked]),
+    ]
 
 
 def _duplicates(data: Mapping[str, Any]) -> list[str]:

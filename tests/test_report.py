@@ -115,3 +115,11 @@ def test_compare_tells_what_a_knob_changed(tmp_path, capsys):
     assert "subject" in rows and "withdrawn" not in rows
     with pytest.raises(UserError, match="no report to compare"):
         report.main(["--compare", str(tmp_path / "a"), str(tmp_path / "c")])
+
+
+def test_languages_are_listed_with_their_evidence():
+    counters = {"language_by_langdetect": 30, "language_by_english_words": 70, "language_en": 90, "language_fr": 10}
+    page = report.report_html(DATA | {"counters": counters}, b"png")
+    assert "<h2>Languages</h2>" in page and "english words 70, langdetect 30" in page
+    assert page.index(">en<") < page.index(">fr<")
+    assert "Languages" not in report.report_html(DATA, b"png")
