@@ -59,12 +59,14 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One paper of the plan: its record, if any, its archives, the preferred one first, and its place in the pilot."""
+    """One paper of the plan: its record, if any, its archives, the preferred one first, whether it is in the pilot, and
+    the reason why it would be out of scope, where an append keeps it."""
 
     paper_id: str
     record: RecordRef | None
     archives: list[ArchiveRef]
     in_pilot: bool
+    overruled: str | None = None
 
 
 def build_metadata_index(
@@ -96,7 +98,7 @@ def build_metadata_index(
             found = paper_id_of(record["id"])
             assert found is not None  # read_snapshot answers for it
             reason = metadata_reason(record, settings)
-            digest = hashlib.blake2b(line.data, digest_size=8).digest()
+            digest = used_digest(record)
             added = database.execute(
                 "INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?)",
                 (order_key(found[0]), line.offset, len(line.data), digest, reason),
@@ -121,6 +123,15 @@ def build_metadata_index(
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def used_digest(record: dict[str, Any]) -> bytes:
+    """8 bytes that tell whether what a paper is made from has changed in its record.
+
+    Comments, journal references and dates of updates change often, and no paper for it.
+    """
+    used = [record.get(key) for key in ("id", "title", "abstract", "categories", "license")]
+    return hashlib.blake2b(repr([*used, record["versions"][0]["created"]]).encode(), digest_size=8).digest()
 
 
 def index_meta(path: Path) -> dict[str, Any] | None:

@@ -224,6 +224,9 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
         clock.lap("sources")
     samples = Samples(job.settings.reject_samples)
     survey = take_survey(job, papers_stage(job), samples)
+    if survey.overruled:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(survey.overruled.items()))
+        print(f"plan: kept as papers of the dataset, though out of scope by their records of today: {told}")
     clock.lap("plan")
     process_papers(job, survey, engine)
     clock.lap("papers")
@@ -275,7 +278,11 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
     }
     build: dict[str, Any] = {"kind": "full"}
     if collection.earlier is not None:
-        build = {"kind": "append", "earlier_documents": int(collection.earlier.sum())}
+        build = {
+            "kind": "append",
+            "earlier_documents": int(collection.earlier.sum()),
+            "out_of_scope_by_now": dict(sorted(survey.overruled.items())),
+        }
     manifest = {
         "format": 2,
         "build": build,

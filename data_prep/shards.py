@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import time
 import zlib
 from collections import Counter
@@ -46,9 +47,10 @@ class ShardJob:
     metadata: Path
     settings: DataSettings
     tasks: list[Task]
-    # Identity of the papers, and of all that the shard's content depends on.
+    # Fingerprints of which papers these are, of all that the shard's content depends on, and of its code and knobs.
     papers: str
     inputs: str
+    stage: str
     fatal: Mapping[int, str] = field(default_factory=dict)
 
     def without(self, position: int, detail: str) -> ShardJob:
@@ -92,6 +94,23 @@ def read_marker(folder: Path, number: int) -> dict[str, Any] | None:
         return stats if sizes == stats["file_bytes"] else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def replaced_marker(folder: Path, number: int) -> Path:
+    """Where the marker of an earlier shard lies while its files are replaced."""
+    return folder / f"{number}.old"
+
+
+def processed_papers(folder: Path, number: int) -> set[str]:
+    """Ids of the papers that the shard was last made from, kept or not; known even where its files are damaged, or a
+    kill came while they were replaced. Empty where there was no such shard."""
+    for path in (shard_paths(folder, number)[2], replaced_marker(folder, number)):
+        try:
+            stats = json.loads(path.read_bytes())
+            return {entry[0] for kind in ("documents", "rejects") for entry in stats[kind]}
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            continue
+    return set()
 
 
 def finished_marker(folder: Path, number: int) -> dict[str, Any]:
@@ -169,7 +188,8 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
             sizes = (len(text), len(text.encode()), len(line), task.archive.size)
             documents.append(Document(record["id"], digest, *sizes, year, subject))
             clock.lap("write")
-        marker_path.unlink(missing_ok=True)  # an earlier shard is whole until its first file is replaced
+        if marker_path.exists():  # an earlier shard is whole until its first file is replaced
+            os.replace(marker_path, replaced_marker(job.folder, job.number))
     clock.start()
     table = np.array(signatures, dtype="<u4").reshape(len(signatures), PERMUTATIONS)
     buffer = io.BytesIO()
@@ -180,6 +200,7 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
     stats = {
         "papers": job.papers,
         "inputs": job.inputs,
+        "stage": job.stage,
         "signatures_crc32": zlib.crc32(buffer.getvalue()),
         "file_bytes": [records_path.stat().st_size, signatures_path.stat().st_size],
         "documents": documents,
@@ -188,6 +209,7 @@ def process_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
         "seconds": {stage: round(seconds, 4) for stage, seconds in clock.seconds.items()},
     }
     write_bytes(marker_path, json.dumps(stats, ensure_ascii=False).encode("utf-8", "replace"))
+    replaced_marker(job.folder, job.number).unlink(missing_ok=True)
 
 
 class StageClock:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from data_prep import index
 from data_prep.samples import Samples
-from data_prep.shards import ShardJob, Task
-from data_prep.source import month_of
+from data_prep.shards import ShardJob, Task, processed_papers, read_marker
+from data_prep.source import month_of, paper_id_of
 from settings import DataSettings, UserError
 
 # Numbers that a month has for its shards.
@@ -61,13 +61,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard of the plan: its number, papers and bytes of archives, and what its content depends on."""
+    """A shard of the plan: its number, papers and bytes of archives, and fingerprints of which papers it holds, of all
+    that its content depends on, and of the part of that which is code and knobs."""
 
     number: int
     count: int
     archive_bytes: int
     papers: str
     inputs: str
+    stage: str
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Survey:
     # Papers, and bytes of their archives, by reason.
     counts: Counter[str] = field(default_factory=Counter)
     archive_bytes: Counter[str] = field(default_factory=Counter)
+    # Papers that an append keeps although their records are out of scope by now, by reason.
+    overruled: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, samples: Samples, reason: str, name: str, archive_bytes: int = 0, **entry: Any) -> None:
         """Count one record or archive under its reason and offer it as a sample."""
@@ -97,21 +101,51 @@ def planned_shards(job: Job) -> Iterator[tuple[int, list[index.Planned]]]:
     shard that it falls into. A shard's number is its month and its place in it: 2023010002 is the third of 2301.
     """
     plan = index.plan(job.metadata_index, job.archive_list, job.source, job.settings)
+    gone = gone_sources(job)
     for month, planned in groupby(plan, lambda paper: month_of(paper.paper_id)):
         place, matched, papers = 0, 0, []
         for paper in planned:
             papers.append(paper)
             matched += bool(paper.in_pilot and paper.record and paper.archives)
             if matched == job.settings.shard_papers or len(papers) >= 100 * job.settings.shard_papers:
-                yield int(month) * SHARDS_OF_A_MONTH + place, papers
+                number = int(month) * SHARDS_OF_A_MONTH + place
+                yield number, keep_finished(job, number, papers, gone)
                 place, matched, papers = place + 1, 0, []
         if papers:
-            yield int(month) * SHARDS_OF_A_MONTH + place, papers
+            number = int(month) * SHARDS_OF_A_MONTH + place
+            yield number, keep_finished(job, number, papers, gone)
         if place >= SHARDS_OF_A_MONTH:
             raise UserError(
                 f"data.shard_papers {job.settings.shard_papers} cuts the papers of {month} into more than "
                 f"{SHARDS_OF_A_MONTH:,} shards; raise it"
             )
+
+
+def gone_sources(job: Job) -> frozenset[str]:
+    """Source files, by path, that an append does without."""
+    if not job.append:
+        return frozenset()
+    return frozenset(str(job.source / name) for name in index.gone_sources(job.archive_list, job.source))
+
+
+def keep_finished(job: Job, number: int, planned: list[index.Planned], gone: frozenset[str]) -> list[index.Planned]:
+    """On an append, the papers of a finished shard stay in scope, whatever has become of their records since.
+
+    An update of the metadata touches many: some are withdrawn, some change their categories. Of other papers, archives
+    that have gone count as absent.
+    """
+    if not job.append:
+        return planned
+    made = {paper_id_of(name) for name in processed_papers(job.shards, number)}
+    kept = []
+    for paper in planned:
+        if paper.record and (paper.paper_id, None) in made:
+            if paper.record.reason:
+                paper = replace(paper, record=replace(paper.record, reason=None), overruled=paper.record.reason)
+        elif paper.archives and paper.archives[0].path in gone:
+            paper = replace(paper, archives=[a for a in paper.archives if a.path not in gone])
+        kept.append(paper)
+    return kept
 
 
 def tasks_of(papers: Sequence[index.Planned]) -> list[tuple[index.Planned, Task]]:
@@ -130,6 +164,7 @@ def take_survey(job: Job, stage: str, samples: Samples) -> Survey:
     """
     survey = Survey()
     states = index.source_state(job.archive_list)
+    gone = gone_sources(job)
     archives = hashlib.sha256()
     for reason, name, offset, detail in index.refused_lines(job.metadata_index):
         survey.records += 1
@@ -137,6 +172,8 @@ def take_survey(job: Job, stage: str, samples: Samples) -> Survey:
     for number, planned in planned_shards(job):
         for paper in planned:
             account(paper, survey, samples)
+            if paper.overruled:
+                survey.overruled[paper.overruled] += 1
         tasks = tasks_of(planned)
         if not tasks:
             continue
@@ -144,13 +181,18 @@ def take_survey(job: Job, stage: str, samples: Samples) -> Survey:
         for paper, task in tasks:
             archive = task.archive
             assert paper.record is not None
-            identity = repr((paper.paper_id, archive.name, archive.size, paper.record.digest)).encode()
+            identity = repr((paper.paper_id, archive.name, archive.size)).encode()
             papers.update(identity)
             file = str(Path(archive.path).relative_to(job.source))
-            inputs.update(identity + repr((file, archive.offset, states[file])).encode())
+            inputs.update(identity + repr((paper.record.digest, file, archive.offset, states[file])).encode())
             archives.update(identity + repr((file, archive.offset)).encode())
         size = sum(task.archive.size for _, task in tasks)
-        survey.shards.append(Shard(number, len(tasks), size, papers.hexdigest(), inputs.hexdigest()))
+        shard = Shard(number, len(tasks), size, papers.hexdigest(), inputs.hexdigest(), stage)
+        if any(task.archive.path in gone for _, task in tasks):
+            marker = read_marker(job.shards, number)
+            if marker and (marker["papers"], marker["stage"]) == (shard.papers, stage):
+                shard = replace(shard, inputs=marker["inputs"])  # records may have changed; the shard stays
+        survey.shards.append(shard)
     survey.archives_sha256 = archives.hexdigest()
     return survey
 
@@ -189,4 +231,5 @@ def shard_jobs(job: Job, todo: dict[int, Shard]) -> Iterator[ShardJob]:
                 tasks=[task for _, task in tasks_of(planned)],
                 papers=shard.papers,
                 inputs=shard.inputs,
+                stage=shard.stage,
             )

@@ -3,11 +3,13 @@
 import gzip
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 
 from data_prep.jsonl import read_jsonl
-from settings import UserError
+from settings import ROOT, UserError
 from tests.tiny_corpus import bulk_tar, record, write_snapshot
 from tests.tiny_pipeline import arguments, outputs, run
 
@@ -128,7 +130,8 @@ def test_append_leaves_earlier_papers_where_they_are(library, tmp_path):
     )
     flags = FLAGS
     manifest = run(library.paths, out, "--append", *flags)
-    assert manifest["build"] == {"kind": "append", "earlier_documents": len(table)}
+    build = {"kind": "append", "earlier_documents": len(table), "out_of_scope_by_now": {}}
+    assert manifest["build"] == build
     after, now = splits(out), ledger(out)
     assert {paper: after[paper] for paper in before} == before
     assert {paper: now[paper] for paper in table} == table
@@ -194,6 +197,15 @@ def test_an_append_does_without_the_sources_of_earlier_papers(library, tmp_path)
     assert now.keys() == before.keys() | {"2312.00001", "2312.00002"}
     assert {name: now[name] for name in before} == before
     assert shards == {path: path.stat().st_mtime_ns for path in shards}
+    # What becomes of their records does not matter: a title, a category out of scope, a withdrawal.
+    changes = [{"title": "Another"}, {"categories": "econ.EM"}, {"comments": "This paper has been withdrawn"}]
+    lines = [json.loads(line) for line in library.paths[0].read_text().splitlines()]
+    for line, change in zip(lines, [*changes, {"update_date": "2026-01-01"}], strict=False):
+        line.update(change)
+    write_snapshot(library.paths[0], lines)
+    build = run(library.paths, out, "--append", *FLAGS)["build"]
+    assert splits(out) == now and shards == {path: path.stat().st_mtime_ns for path in shards}
+    assert build["out_of_scope_by_now"] == {"subject": 1, "withdrawn": 1}
     # Where they are needed again, the first of them is named.
     with pytest.raises(UserError, match=r"\.tar: cannot be read: No such file.*put it back"):
         run(library.paths, out, "--append", *FLAGS, "--set", "data.tables=drop")
@@ -203,6 +215,37 @@ def test_an_append_does_without_the_sources_of_earlier_papers(library, tmp_path)
         (library.paths[1] / name).write_bytes(data)
     run(library.paths, out, "--append", *FLAGS, "--set", "data.tables=drop")
     assert splits(out) == now
+
+
+def test_a_kill_while_a_shard_is_replaced_costs_an_append_no_paper(library, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(library.paths, out, *FLAGS)
+    before = splits(out)
+    lines = [json.loads(line) for line in library.paths[0].read_text().splitlines()]
+    lines[0]["title"], lines[1]["comments"] = "Another", "Withdrawn"
+    write_snapshot(library.paths[0], lines)
+    command = [sys.executable, "-c", KILLED_BEFORE_THE_MARKER, *arguments(library.paths, out, "--append", *FLAGS)]
+    assert subprocess.run(command, capture_output=True, cwd=ROOT, timeout=100).returncode != 0
+    shards = out / "work" / "shards"
+    assert list(shards.glob("*.old")) and len(list(shards.glob("*.json"))) == 3
+    assert run(library.paths, out, "--append", *FLAGS)["build"]["out_of_scope_by_now"] == {"withdrawn": 1}
+    assert splits(out) == before and not list(shards.glob("*.old"))
+
+
+# Processes the shards in this process, which dies when the files of the first are replaced, but not its marker.
+KILLED_BEFORE_THE_MARKER = """
+import os, sys
+from data_prep import pool, prepare_dataset, shards
+
+def here(jobs, workers, work, on_progress):
+    for job in jobs:
+        work(job, lambda position, size: None)
+
+pool.run_jobs = here
+write = shards.write_bytes
+shards.write_bytes = lambda path, data: os._exit(9) if path.suffix == ".json" else write(path, data)
+prepare_dataset.main(sys.argv[1:])
+"""
 
 
 @pytest.mark.parametrize("place", [0, 1000])

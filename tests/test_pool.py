@@ -15,7 +15,7 @@ PAPERS = 4
 
 def jobs(folder: Path, count: int) -> list[ShardJob]:
     settings = load_settings().data
-    return [ShardJob(i, folder, folder, settings, [], f"papers{i}", f"inputs{i}") for i in range(count)]
+    return [ShardJob(i, folder, folder, settings, [], f"papers{i}", f"inputs{i}", "stage") for i in range(count)]
 
 
 def write_positions(job, progress):

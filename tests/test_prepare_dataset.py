@@ -171,6 +171,23 @@ def test_new_sources_leave_finished_shards_alone(corpus, tmp_path):
     assert changed == [max(shards)]
 
 
+def test_an_update_of_the_metadata_redoes_what_it_is_about(corpus, tmp_path):
+    out = tmp_path / "out"
+    run(corpus, out)
+    shards = shard_times(out)
+    lines = corpus[0].read_text().splitlines()
+    remarks = [line if line.startswith("{not") else json.dumps(json.loads(line) | {"doi": "10.1/1"}) for line in lines]
+    corpus[0].write_text("\n".join(remarks) + "\n")
+    run(corpus, out)
+    assert shard_times(out) == shards
+    first = json.loads(remarks[0]) | {"title": "A new title"}
+    corpus[0].write_text("\n".join([json.dumps(first), *remarks[1:]]) + "\n")
+    run(corpus, out)
+    changed = [name for name, when in shard_times(out).items() if shards.get(name) != when]
+    assert len(changed) == 1 and changed[0].startswith("20" + first["id"][:4])
+    assert "A new title" in {r["title"] for split in ("train", "val") for r in read_jsonl(out / f"{split}.jsonl")}
+
+
 def test_a_paper_that_comes_late_moves_the_shards_of_its_month_alone(corpus, tmp_path):
     out = tmp_path / "out"
     run(corpus, out, shard_papers=2)
