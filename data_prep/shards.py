@@ -101,16 +101,19 @@ def replaced_marker(folder: Path, number: int) -> Path:
     return folder / f"{number}.old"
 
 
-def processed_papers(folder: Path, number: int) -> set[str]:
-    """Ids of the papers that the shard was last made from, kept or not; known even where its files are damaged, or a
-    kill came while they were replaced. Empty where there was no such shard."""
-    for path in (shard_paths(folder, number)[2], replaced_marker(folder, number)):
+def processed_papers(folder: Path, month: str) -> set[str]:
+    """Ids of the papers that the shards of a month ("YYYYMM") were last made from, kept or not.
+
+    They are known even where a shard's files are damaged, or a kill came while they were replaced.
+    """
+    names: set[str] = set()
+    for path in (*folder.glob(f"{month}*.json"), *folder.glob(f"{month}*.old")):
         try:
             stats = json.loads(path.read_bytes())
-            return {entry[0] for kind in ("documents", "rejects") for entry in stats[kind]}
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            names.update(entry[0] for kind in ("documents", "rejects") for entry in stats[kind])
+        except (ValueError, KeyError, TypeError):  # damaged: it is made anew
             continue
-    return set()
+    return names
 
 
 def finished_marker(folder: Path, number: int) -> dict[str, Any]:

@@ -104,16 +104,15 @@ def planned_shards(job: Job) -> Iterator[tuple[int, list[index.Planned]]]:
     gone = gone_sources(job)
     for month, planned in groupby(plan, lambda paper: month_of(paper.paper_id)):
         place, matched, papers = 0, 0, []
+        made = made_earlier(job, month)
         for paper in planned:
-            papers.append(paper)
+            papers.append(keep_made(paper, made, gone))
             matched += bool(paper.in_pilot and paper.record and paper.archives)
             if matched == job.settings.shard_papers or len(papers) >= 100 * job.settings.shard_papers:
-                number = int(month) * SHARDS_OF_A_MONTH + place
-                yield number, keep_finished(job, number, papers, gone)
+                yield int(month) * SHARDS_OF_A_MONTH + place, papers
                 place, matched, papers = place + 1, 0, []
         if papers:
-            number = int(month) * SHARDS_OF_A_MONTH + place
-            yield number, keep_finished(job, number, papers, gone)
+            yield int(month) * SHARDS_OF_A_MONTH + place, papers
         if place >= SHARDS_OF_A_MONTH:
             raise UserError(
                 f"data.shard_papers {job.settings.shard_papers} cuts the papers of {month} into more than "
@@ -128,24 +127,25 @@ def gone_sources(job: Job) -> frozenset[str]:
     return frozenset(str(job.source / name) for name in index.gone_sources(job.archive_list, job.source))
 
 
-def keep_finished(job: Job, number: int, planned: list[index.Planned], gone: frozenset[str]) -> list[index.Planned]:
-    """On an append, the papers of a finished shard stay in scope, whatever has become of their records since.
+def made_earlier(job: Job, month: str) -> set[str]:
+    """Papers of a month that an append leaves as they are."""
+    if not job.append:
+        return set()
+    return {found[0] for name in processed_papers(job.shards, month) if (found := paper_id_of(name))}
+
+
+def keep_made(paper: index.Planned, made: set[str], gone: frozenset[str]) -> index.Planned:
+    """On an append, papers that shards were `made` of stay in scope, whatever has become of their records since.
 
     An update of the metadata touches many: some are withdrawn, some change their categories. Of other papers, archives
     that have gone count as absent.
     """
-    if not job.append:
-        return planned
-    made = {paper_id_of(name) for name in processed_papers(job.shards, number)}
-    kept = []
-    for paper in planned:
-        if paper.record and (paper.paper_id, None) in made:
-            if paper.record.reason:
-                paper = replace(paper, record=replace(paper.record, reason=None), overruled=paper.record.reason)
-        elif paper.archives and paper.archives[0].path in gone:
-            paper = replace(paper, archives=[a for a in paper.archives if a.path not in gone])
-        kept.append(paper)
-    return kept
+    if paper.record and paper.paper_id in made:
+        if paper.record.reason:
+            return replace(paper, record=replace(paper.record, reason=None), overruled=paper.record.reason)
+    elif paper.archives and paper.archives[0].path in gone:
+        return replace(paper, archives=[archive for archive in paper.archives if archive.path not in gone])
+    return paper
 
 
 def tasks_of(papers: Sequence[index.Planned]) -> list[tuple[index.Planned, Task]]:
