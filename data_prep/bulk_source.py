@@ -33,6 +33,8 @@ GB = 1e9
 ATTEMPTS = 8
 CORRUPT_ATTEMPTS = 2
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+# Of one connection attempt, and of silence while reading: also how long an interrupted download takes to end at most.
+TIMEOUT = 20
 CHUNK = 1 << 20
 # What has been checked, in the format of `md5sum -c`, beside the tars.
 CHECKED = "MD5SUMS"
@@ -58,35 +60,47 @@ class Stopped(Exception):
 
 
 def connect(parallel: int) -> Any:
-    """An S3 client with the credentials and the endpoint that boto3 finds (environment, ~/.aws)."""
+    """An S3 client with the credentials and the endpoint that boto3 finds (environment, ~/.aws).
+
+    Raises:
+        UserError: what it finds cannot be used.
+    """
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
-    retries: Any = {"max_attempts": ATTEMPTS, "mode": "standard"}
-    # The manifest's md5 is the check; boto3's own would see a tar continued from its middle as damaged.
+    # The manifest's md5 is the check; boto3's own would see a tar continued from its middle as damaged. Failures are
+    # told and waited out here, where a user can stop it.
     config = Config(
-        retries=retries,
-        connect_timeout=30,
-        read_timeout=60,
+        retries={"total_max_attempts": 1},
+        connect_timeout=TIMEOUT,
+        read_timeout=TIMEOUT,
         max_pool_connections=parallel + 1,
         response_checksum_validation="when_required",
     )
-    return boto3.Session().client("s3", region_name=REGION, config=config)
+    try:
+        return boto3.Session().client("s3", region_name=REGION, config=config)
+    except (BotoCoreError, ValueError) as error:  # no such profile, a damaged ~/.aws/config, an endpoint that is no URL
+        raise UserError(f"the AWS set-up (~/.aws, AWS_* in the environment) cannot be used: {error}") from None
 
 
-def fetch_manifest(client: Any, folder: Path) -> list[Tar]:
-    """The manifest, a copy of which is left in `folder`.
+def fetch_manifest(client: Any, folder: Path, say: Callable[[str], Any]) -> list[Tar]:
+    """The manifest, a copy of which is left in `folder`; `say` gets a line for each failure that may pass.
 
     Raises:
         UserError: no credentials, no access, no connection, or not a manifest.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
-        with closing(client.get_object(Bucket=BUCKET, Key=MANIFEST, RequestPayer="requester")["Body"]) as body:
-            data = body.read()
-    except (BotoCoreError, ClientError) as error:
-        raise s3_error(MANIFEST, error) from error
+    patience = Patience(MANIFEST, say)
+    while True:
+        try:
+            with closing(client.get_object(Bucket=BUCKET, Key=MANIFEST, RequestPayer="requester")["Body"]) as body:
+                data = body.read()
+            break
+        except (BotoCoreError, ClientError) as error:
+            if not may_pass(error) or not patience.wait(error):
+                raise s3_error(MANIFEST, error) from error
     tars = parse_manifest(data)
     write_bytes(folder / "arXiv_src_manifest.xml", data)
     return tars
@@ -103,7 +117,7 @@ def parse_manifest(data: bytes) -> list[Tar]:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         raise UserError(f"{where}: not XML: {error}; run again, it may have been cut short") from None
-    tars = []
+    tars: dict[str, Tar] = {}  # by key: of entries that say it twice, the last holds
     for number, entry in enumerate(root.iter("file"), 1):
         found = {child.tag: (child.text or "").strip() for child in entry}
         try:
@@ -112,22 +126,22 @@ def parse_manifest(data: bytes) -> list[Tar]:
                 raise ValueError(f"filename {key!r}, yymm {month!r}")
             if not re.fullmatch(r"[0-9a-f]{32}", md5):
                 raise ValueError(f"md5sum {md5!r}")
-            tars.append(Tar(key, full_month(month), int(found["size"]), md5, int(found.get("num_items") or 0)))
+            tars[key] = Tar(key, full_month(month), int(found["size"]), md5, int(found.get("num_items") or 0))
         except (KeyError, ValueError) as error:
             raise UserError(f"{where}: entry {number} is not a tar's: {error}") from None
     if not tars:
-        raise UserError(f"{where}: lists no file")
-    return sorted(tars, key=lambda tar: (tar.month, tar.key))
+        raise UserError(f"{where}: lists no file; it begins with {data[:60]!r}")
+    return sorted(tars.values(), key=lambda tar: (tar.month, tar.key))
 
 
 def s3_error(key: str, error: Exception) -> UserError:
     """What a failed request means, and what to do."""
     where = f"s3://{BUCKET}/{key}"
     code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"):
         return UserError(
-            f"{where}: no AWS credentials. The bucket is paid by whoever downloads: make an AWS account and an access "
-            "key, then run `aws configure` or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"{where}: no AWS credentials ({error}). The bucket is paid by whoever downloads: make an AWS account and "
+            "an access key, then run `aws configure` or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"):
         return UserError(
@@ -137,9 +151,43 @@ def s3_error(key: str, error: Exception) -> UserError:
     return UserError(f"{where}: {error}; run the same command again: it goes on where it stopped")
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether a failed request is worth another: dropped, silent for too long, or turned away by a busy server."""
+    from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+    from botocore.exceptions import ConnectionError as NoConnection
+
+    if isinstance(error, ClientError):
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return status >= 500 or status == 429
+    return isinstance(error, (HTTPClientError, IncompleteReadError, NoConnection))
+
+
+class Patience:
+    """Waits after failures in a row, longer each time, and says so; `stop` ends a wait."""
+
+    def __init__(self, name: str, say: Callable[[str], Any], stop: threading.Event | None = None) -> None:
+        self.name, self.say, self.stop = name, say, stop or threading.Event()
+        self.failures = 0
+
+    def wait(self, what: object) -> bool:
+        """False where it was one failure too many.
+
+        Raises:
+            Stopped: meanwhile.
+        """
+        self.failures += 1
+        if self.failures >= ATTEMPTS:
+            return False
+        pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
+        self.say(f"{self.name}: {what}; waiting {pause:,.0f} s (try {self.failures} of {ATTEMPTS})")
+        if self.stop.wait(pause):
+            raise Stopped
+        return True
+
+
 @dataclass
 class Folder:
-    """The folder of tars, and the checksums of those that are there and were checked."""
+    """The folder of tars, and the checksums of those that are there and are right."""
 
     path: Path
 
@@ -157,20 +205,22 @@ class Folder:
         path = self.path / tar.name
         if not path.is_file() or path.stat().st_size != tar.size:
             return False
-        if tar.name not in self.checked:  # put there by another tool, or killed before it was noted
+        if self.checked.get(tar.name) != tar.md5:  # put there by another tool, or killed before it was noted
             digest = hashlib.md5(usedforsecurity=False)
             hash_file(path, digest)
-            self.note(tar, digest.hexdigest())
-        return self.checked[tar.name] == tar.md5
+            if digest.hexdigest() != tar.md5:
+                return False
+            self.note(tar)
+        return True
 
     def bytes_left(self, tar: Tar) -> int:
         part = self.path / (tar.name + PART)
         have = part.stat().st_size if part.exists() else 0
         return tar.size - have if have <= tar.size else tar.size
 
-    def note(self, tar: Tar, md5: str) -> None:
+    def note(self, tar: Tar) -> None:
         with self.lock:
-            self.checked[tar.name] = md5
+            self.checked[tar.name] = tar.md5
             lines = "".join(f"{md5}  {name}\n" for name, md5 in sorted(self.checked.items()))
             write_bytes(self.path / CHECKED, lines.encode())
 
@@ -186,12 +236,18 @@ def check_space(folder: Path, need: int) -> None:
 
 
 def download_tars(
-    client: Any, tars: Sequence[Tar], folder: Folder, parallel: int, on_bytes: Callable[[int], Any]
+    client: Any,
+    tars: Sequence[Tar],
+    folder: Folder,
+    parallel: int,
+    on_bytes: Callable[[int], Any],
+    say: Callable[[str], Any],
 ) -> list[str]:
     """Download each tar to `folder`, `parallel` at a time; returns what went wrong with single ones.
 
     A tar grows as NAME.part and gets its name when its size and md5 are the manifest's. A part of a killed run is
-    continued. `on_bytes` gets the bytes that came, negative ones for those thrown away.
+    continued. `on_bytes` gets the bytes that came, negative ones for those thrown away; `say` a line for each failure
+    that may pass.
 
     Raises:
         UserError: a failure that concerns all: no space, no credentials.
@@ -200,11 +256,13 @@ def download_tars(
     problems: list[str] = []
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="s3")
     try:
-        futures = {pool.submit(_download, client, tar, folder, on_bytes, stop): tar for tar in tars}
-        for future in as_completed(futures):
+        for future in as_completed([pool.submit(_download, client, tar, folder, on_bytes, say, stop) for tar in tars]):
             problem = future.result()
             if problem:
                 problems.append(problem)
+    except KeyboardInterrupt:
+        say(f"stopping; connections under way end within {TIMEOUT} s")
+        raise
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -212,20 +270,25 @@ def download_tars(
 
 
 def _download(
-    client: Any, tar: Tar, folder: Folder, on_bytes: Callable[[int], Any], stop: threading.Event
+    client: Any,
+    tar: Tar,
+    folder: Folder,
+    on_bytes: Callable[[int], Any],
+    say: Callable[[str], Any],
+    stop: threading.Event,
 ) -> str | None:
     path = folder.path / tar.name
     part = path.with_name(path.name + PART)
     md5 = ""
     try:
         for _ in range(CORRUPT_ATTEMPTS):
-            md5, problem = _fill(client, tar, part, on_bytes, stop)
+            md5, problem = _fill(client, tar, part, on_bytes, Patience(tar.name, say, stop))
             if problem:
                 return problem
             if md5 == tar.md5:
                 os.replace(part, path)
                 sync_folder(folder.path)
-                folder.note(tar, md5)
+                folder.note(tar)
                 return None
             on_bytes(-part.stat().st_size)
             part.unlink()
@@ -240,49 +303,48 @@ def _download(
 
 
 def _fill(
-    client: Any, tar: Tar, part: Path, on_bytes: Callable[[int], Any], stop: threading.Event
+    client: Any, tar: Tar, part: Path, on_bytes: Callable[[int], Any], patience: Patience
 ) -> tuple[str, str | None]:
     """Bring `part` to the tar's size; its md5, or what is wrong with this tar."""
-    from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
-    from botocore.exceptions import ConnectionError as NoConnection
+    from botocore.exceptions import BotoCoreError, ClientError
 
     digest = hashlib.md5(usedforsecurity=False)
     if part.exists() and part.stat().st_size > tar.size:
         part.unlink()
     have = hash_file(part, digest) if part.exists() else 0
-    failures = 0
     with open(part, "ab") as file:
         while have < tar.size:
+            if patience.stop.is_set():
+                raise Stopped
+            before = have
+            failure: object = "the answer ended early"
             try:
                 answer = client.get_object(
                     Bucket=BUCKET, Key=tar.key, RequestPayer="requester", Range=f"bytes={have}-{tar.size - 1}"
                 )
-                total = answer.get("ContentRange", "").rpartition("/")[2]
-                if total != str(tar.size):
-                    there = f"it has {total} bytes" if total else "the server does not serve parts of it"
+                span, _, total = answer.get("ContentRange", "").rpartition("/")
+                if total != str(tar.size) or not span.startswith(f"bytes {have}-"):
+                    there = f"it gives '{span}/{total}' of it" if total else "the server does not serve parts of it"
                     return "", f"{tar.name}: {there}, the manifest says {tar.size} bytes; try again later"
                 with closing(answer["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK):
-                        if stop.is_set():
+                        if patience.stop.is_set():
                             raise Stopped
                         file.write(chunk)
                         digest.update(chunk)
                         have += len(chunk)
                         on_bytes(len(chunk))
-                        failures = 0
-            except (ClientError, IncompleteReadError, HTTPClientError, NoConnection) as error:
-                answer = getattr(error, "response", None)
-                status = answer["ResponseMetadata"]["HTTPStatusCode"] if answer else None
+            except (ClientError, BotoCoreError) as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
                 if status in (404, 416):
                     return "", f"{tar.name}: the bucket does not have what the manifest lists: {error}"
-                if status and status < 500:
+                if not may_pass(error):
                     raise s3_error(tar.key, error) from error
-                # Dropped, silent for too long, or "slow down" again and again.
-                failures += 1
-                if failures >= ATTEMPTS:
-                    return "", f"{tar.name}: the connection failed {failures} times in a row: {error}"
-                if stop.wait(min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)):
-                    raise Stopped from None
+                failure = error
+            if have > before:
+                patience.failures = 0
+            if have < tar.size and not patience.wait(failure):
+                return "", f"{tar.name}: given up after {patience.failures} failures in a row, the last: {failure}"
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), None

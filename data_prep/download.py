@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import glob
 import gzip
 import json
-import sqlite3
+import lzma
 import sys
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import date
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -31,9 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/download.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep import bulk_source, eprints, oai
+from data_prep import bulk_source, eprints, harvest, oai
 from data_prep.http_client import ARXIV_SECONDS, HttpClient, HttpFailure
-from data_prep.jsonl import atomic_write, write_bytes
+from data_prep.jsonl import TEMPORARY, atomic_write
 from data_prep.snapshot import record_problem
 from data_prep.source import parse_months
 from settings import DataSettings, UserError, add_config_arguments, project_path, run_command, settings_from_args
@@ -42,6 +42,7 @@ from settings import DataSettings, UserError, add_config_arguments, project_path
 SNAPSHOT_URL = "https://www.kaggle.com/api/v1/datasets/download/Cornell-University/arxiv"
 SNAPSHOT_PAGE = "https://www.kaggle.com/datasets/Cornell-University/arxiv"
 GB = bulk_source.GB
+LONGEST_BETWEEN = 3600  # seconds
 FAILED = 1  # exit status where some tars or papers are missing in the end
 
 
@@ -52,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for action in group._group_actions:
             if name != args.what and getattr(args, action.dest) != action.default:
                 parser.error(f"{'/'.join(action.option_strings) or action.dest} belongs to '{name}', not '{args.what}'")
+    if args.out is not None and args.what in ("metadata", "updates"):
+        parser.error(
+            f"--out belongs to 'sources' and 'papers'; '{args.what}' writes data.metadata (--set data.metadata=FILE)"
+        )
     data = settings_from_args(args).data
     folder = (args.out or project_path(data.source)) if args.what in ("sources", "papers") else None
     place = folder or project_path(data.metadata).parent
@@ -92,7 +97,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     group.add_argument("--url", default=SNAPSHOT_URL, help="where the snapshot is (default: Kaggle's public address)")
     group.add_argument("--from", dest="from_file", type=Path, metavar="FILE", help="a zip, .gz or JSONL had already")
     group = groups["updates"]
-    group.add_argument("--since", metavar="DATE", help="YYYY-MM-DD (default: the newest update_date of the snapshot)")
+    group.add_argument("--since", metavar="DATE", help="YYYY-MM-DD (default: where the snapshot ceases to be complete)")
     group.add_argument("--until", metavar="DATE", help="YYYY-MM-DD (default: today)")
     group.add_argument("--subject", metavar="SET", help="an OAI set, e.g. math or physics:hep-th (default: all)")
     group.add_argument("--oai-url", default=oai.BASE_URL, help="base URL of the OAI-PMH server")
@@ -107,14 +112,26 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
 
 
 def http_client(args: argparse.Namespace, url: str) -> HttpClient:
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError as error:
+        raise UserError(f"{url}: not a URL: {error}") from None
+    if not 0 <= args.seconds_between <= LONGEST_BETWEEN:
+        raise UserError(f"--seconds-between is {args.seconds_between:g}, expected seconds, 0 to {LONGEST_BETWEEN}")
     if args.seconds_between < ARXIV_SECONDS and (host == "arxiv.org" or host.endswith(".arxiv.org")):
         raise UserError(
             f"--seconds-between is {args.seconds_between:g}, but {host} allows one request in {ARXIV_SECONDS:g} seconds"
         )
+    if args.contact and not (args.contact.isascii() and args.contact.isprintable()):
+        raise UserError(f"--contact is {args.contact!r}: a header takes plain ASCII, e.g. name@example.org")
+    return HttpClient(args.seconds_between, args.contact, say=say)
+
+
+def say(text: str) -> None:
+    """A line above the progress bars."""
     from tqdm import tqdm
 
-    return HttpClient(args.seconds_between, args.contact, say=lambda text: tqdm.write(text, file=sys.stderr))
+    tqdm.write(text, file=sys.stderr)
 
 
 def byte_bar(total: int | None, what: str) -> Any:
@@ -131,15 +148,19 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
         raise UserError(f"--price is {args.price:g}, expected US dollars a GB, 0 or more")
     months = parse_months(args.months or data.months)
     client = bulk_source.connect(args.parallel)
-    listed = bulk_source.fetch_manifest(client, place)
+    listed = bulk_source.fetch_manifest(client, place, say)
     tars = bulk_source.within(listed, months)
     if not tars:
         first, last = listed[0].month, listed[-1].month
         raise UserError(f"the manifest has no tar of these months; it reaches from {first} to {last}")
     folder = bulk_source.Folder(place)
     if args.verify:
-        folder.checked.clear()
+        for tar in tars:
+            folder.checked.pop(tar.name, None)
     missing = [tar for tar in tars if not folder.complete(tar)]
+    for tar in missing:
+        if (place / tar.name).exists():
+            say(f"{tar.name}: is not the file that the manifest means (size or md5); it will be fetched again")
     left = sum(folder.bytes_left(tar) for tar in missing)
     print(bulk_source.months_table(tars, args.price))
     print(
@@ -152,11 +173,15 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
     if not args.yes:
         if not sys.stdin.isatty():
             raise UserError("this costs money and there is no terminal to ask on: add --yes")
-        if input("download them? [y/N] ").strip().lower() not in ("y", "yes"):
+        try:
+            answer = input("download them? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
             print("nothing downloaded")
             return 0
     with byte_bar(left, "sources") as bar:
-        problems = bulk_source.download_tars(client, missing, folder, args.parallel, bar.update)
+        problems = bulk_source.download_tars(client, missing, folder, args.parallel, bar.update, say)
     for problem in sorted(problems):
         print(f"problem: {problem}", file=sys.stderr)
     print(f"{len(missing) - len(problems):,} tars downloaded, {len(problems):,} failed; all in {place}")
@@ -166,13 +191,15 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
 
 def get_metadata(args: argparse.Namespace, snapshot: Path) -> int:
     """The snapshot, from the network or from a file, unpacked under its name."""
-    archive = args.from_file
-    downloaded = snapshot.with_name(snapshot.name + ".download")
+    archive, url = args.from_file, args.url
+    # What has come from another address is not this download's.
+    downloaded = snapshot.with_name(f"{snapshot.name}.{zlib.crc32(url.encode()):08x}.download")
+    remove_left_overs(snapshot)
     if archive is None:
         if not downloaded.exists():
             with byte_bar(None, "metadata") as bar:
                 try:
-                    http_client(args, args.url).download(args.url, downloaded, bar.update)
+                    http_client(args, url).download(url, downloaded, bar.update)
                 except HttpFailure as error:
                     raise UserError(
                         f"{error}. Download it by hand from {SNAPSHOT_PAGE}, then run: "
@@ -185,9 +212,10 @@ def get_metadata(args: argparse.Namespace, snapshot: Path) -> int:
         if archive != downloaded:
             raise UserError(f"{archive}: {error}; download it again from {SNAPSHOT_PAGE}") from None
         downloaded.unlink()
-        raise UserError(f"{args.url}: {error}; run the same command to download it again") from None
-    if archive == downloaded:
-        downloaded.unlink()
+        raise UserError(f"{url}: {error}; run the same command to download it again") from None
+    of_the_old_one = [harvest.Marks(snapshot).path, harvest.Store(snapshot).path]
+    for path in [*of_the_old_one, *snapshot.parent.glob(f"{glob.escape(snapshot.name)}.*.download*")]:
+        path.unlink(missing_ok=True)
     print(f"{snapshot}: {lines:,} records, {snapshot.stat().st_size / GB:,.2f} GB")
     return 0
 
@@ -220,8 +248,10 @@ def unpack(archive: Path, snapshot: Path) -> int:
             return _copy_lines(raw, archive.stat().st_size, snapshot)
     except FileNotFoundError:
         raise UserError(f"{archive}: no such file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise BadSnapshot(f"damaged: {error}") from None
+    except (NotImplementedError, RuntimeError) as error:  # a method that Python has not, a password
+        raise BadSnapshot(f"cannot be unpacked: {error}") from None
 
 
 def _copy_lines(file: IO[bytes] | gzip.GzipFile, size: int | None, snapshot: Path) -> int:
@@ -232,7 +262,7 @@ def _copy_lines(file: IO[bytes] | gzip.GzipFile, size: int | None, snapshot: Pat
             if not lines:
                 try:
                     problem = record_problem(json.loads(line))
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     problem = f"not JSON: {error}"
                 if problem:
                     raise BadSnapshot(f"its first line is no metadata record: {problem}")
@@ -247,31 +277,54 @@ def _copy_lines(file: IO[bytes] | gzip.GzipFile, size: int | None, snapshot: Pat
 def _sound_lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
     try:
         yield from file
-    except gzip.BadGzipFile as error:  # an OSError, but not of the disk
+    except OSError as error:
+        if error.errno is not None:  # of the disk, not of a decoder
+            raise
         raise BadSnapshot(f"damaged: {error}") from None
 
 
 def get_updates(args: argparse.Namespace, snapshot: Path) -> int:
-    """Records newer than the snapshot's newest, merged into it."""
+    """Records that changed since the snapshot was complete, merged into it."""
     client = http_client(args, args.oai_url)
-    store, plan = snapshot.with_name(snapshot.name + ".updates"), snapshot.with_name(snapshot.name + ".updates.json")
     for flag, day in (("--since", args.since), ("--until", args.until)):
-        if day is not None and not is_date(day):
+        if day is not None and not oai.is_date(day):
             raise UserError(f"{flag} is '{day}', expected a date YYYY-MM-DD")
-    wanted = {"from": args.since, "until": args.until, "set": args.subject}
-    wanted = {key: value for key, value in wanted.items() if value}
-    selection = unfinished_harvest(plan) if store.exists() else None
-    if selection is not None and wanted.items() <= selection.items():  # it was killed, or the server turned it away
-        print(f"going on with the harvest of {describe(selection)}")
-    else:
-        store.unlink(missing_ok=True)
-        if args.since is None and snapshot.exists():
-            with byte_bar(snapshot.stat().st_size, "reading the snapshot") as bar:
-                newest = oai.last_update(snapshot, lambda data: bar.update(len(data)))
-            wanted |= {"from": newest} if newest and is_date(newest) else {}
-        selection = wanted
-        write_bytes(plan, json.dumps(selection).encode())
-        print(f"harvesting {describe(selection)}, by {args.oai_url}")
+    if args.since and args.until and args.since > args.until:
+        raise UserError(f"--since {args.since} is after --until {args.until}")
+    given = {"url": args.oai_url, "from": args.since, "until": args.until, "set": args.subject}
+    asked = {key: value for key, value in given.items() if value}
+    remove_left_overs(snapshot)
+    marks, store = harvest.Marks(snapshot), harvest.Store(snapshot)
+    with store.usable():
+        plan = store.plan()
+        if plan and plan.asked == asked:  # it was killed, or the server turned it away
+            print(f"going on with the harvest of {plan}")
+        else:
+            if plan:
+                print(f"leaving the unfinished harvest of {plan}, which was asked for otherwise")
+            with byte_bar(snapshot.stat().st_size if snapshot.exists() else 0, "reading the snapshot") as bar:
+                plan = harvest.make_plan(asked, snapshot, marks, lambda data: bar.update(len(data)))
+            store.begin(plan)
+            print(f"harvesting {plan}, by {args.oai_url}")
+        harvest_pages(client, args.oai_url, store, plan)
+        size = snapshot.stat().st_size if snapshot.exists() else 0
+        bulk_source.check_space(snapshot.parent, size + store.path.stat().st_size)
+        with byte_bar(size, "merging") as bar:
+            counts = store.merge(snapshot, lambda data: bar.update(len(data)))
+        last, missing = store.last_day(), store.missing()
+        if missing:
+            say(f"problem: the server spoke of {missing:,} records more than it gave; the next harvest asks again")
+        elif plan.complete:
+            marks.advance(args.subject, min(last, args.until or last))
+        else:
+            say(f"note: changes before {plan.selection['from']} are still missing; without --since they are asked for")
+    store.path.unlink()
+    print(f"{snapshot}: " + ", ".join(f"{count:,} records {what}" for what, count in counts.items()))
+    return 0
+
+
+def harvest_pages(client: HttpClient, url: str, store: harvest.Store, plan: harvest.Plan) -> None:
+    """The network's part of an update, with a bar and what was wrong."""
     from tqdm import tqdm
 
     with tqdm(unit=" records", desc="updates", mininterval=0.5) as bar:
@@ -281,44 +334,20 @@ def get_updates(args: argparse.Namespace, snapshot: Path) -> int:
             bar.update(records - bar.n)
 
         try:
-            problems = oai.harvest(client, args.oai_url, selection, store, on_page)
+            store.fetch(client, url, plan.selection, on_page)
         except HttpFailure as error:
             raise UserError(f"{error}; try again later: the same command goes on where it stopped") from None
-        except sqlite3.OperationalError as error:  # a full disk, mostly
-            raise UserError(f"{store}: {error}; put that right, then run again: it goes on where it stopped") from None
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"{store}: cannot be used: {error}; remove it, then run again") from None
+    problems = store.problems()
     for problem in problems[:10]:
         print(f"problem: {problem}", file=sys.stderr)
     if len(problems) > 10:
         print(f"problem: and {len(problems) - 10:,} records more", file=sys.stderr)
-    size = snapshot.stat().st_size if snapshot.exists() else 0
-    bulk_source.check_space(snapshot.parent, size + store.stat().st_size)
-    with byte_bar(size, "merging") as bar:
-        counts = oai.merge(snapshot, store, lambda data: bar.update(len(data)))
-    plan.unlink()
-    print(f"{snapshot}: " + ", ".join(f"{count:,} records {what}" for what, count in counts.items()))
-    return 0
 
 
-def unfinished_harvest(plan: Path) -> dict[str, str] | None:
-    """What a harvest that has not been merged yet asked for."""
-    try:
-        selection = json.loads(plan.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return selection if isinstance(selection, dict) else None
-
-
-def describe(selection: dict[str, str]) -> str:
-    return "records " + ", ".join(f"{key} {value}" for key, value in selection.items()) if selection else "all records"
-
-
-def is_date(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
+def remove_left_overs(snapshot: Path) -> None:
+    """What a kill left of a snapshot half-written: it is large, and under the lock nobody is at it."""
+    for path in snapshot.parent.glob(f"{glob.escape(snapshot.name)}.*{TEMPORARY}"):
+        path.unlink()
 
 
 def get_papers(args: argparse.Namespace, place: Path) -> int:

@@ -22,6 +22,7 @@ from settings import UserError
 # The host that arXiv keeps for programs.
 BASE_URL = "https://export.arxiv.org/e-print"
 SUBFOLDER = "eprints"
+SCHEME = re.compile(r"\Aarxiv:\s*", re.IGNORECASE)
 FILE_NAME = re.compile(r'filename="?([^";]+)')
 # Downloads of one paper whose bytes are damaged.
 ARCHIVE_ATTEMPTS = 2
@@ -42,16 +43,16 @@ def read_ids(names: Iterable[str], files: Iterable[Path]) -> list[tuple[str, int
     lines = [(name, "the command line") for name in names]
     for path in files:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from None
         lines += [(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1)]
     for line, where in lines:
-        name = line.partition("#")[0].strip().removeprefix("arXiv:")
+        name = SCHEME.sub("", line.partition("#")[0].strip(), count=1)
         if not name:
             continue
         paper = paper_id_of(name)
-        if not paper or not name[-1].isdigit():
+        if not paper or not name[-1].isdigit() or paper[1] == 0:
             raise UserError(
                 f"{where}: '{name}' is not an arXiv identifier, e.g. 2301.00001, 2301.00001v2, hep-th/9901001"
             )
@@ -127,16 +128,16 @@ def _fetch(client: HttpClient, url: str, paper_id: str, version: int | None, fol
             if attempt == ARCHIVE_ATTEMPTS:
                 raise
         else:
-            version = version or _version_of(headers)
+            version = version or _version_of(headers, paper_id)
             arrived.rename(place / f"{_stem(paper_id)}{f'v{version}' if version else ''}{suffix}")
             return
 
 
-def _version_of(headers: Mapping[str, str]) -> int | None:
+def _version_of(headers: Mapping[str, str], paper_id: str) -> int | None:
     """The version that the answer's file name tells, e.g. `attachment; filename="arXiv-2301.00001v2.tar.gz"`."""
     match = FILE_NAME.search(headers.get("Content-Disposition", ""))
     found = paper_id_of(match[1].strip().removeprefix("arXiv-")) if match else None
-    return found[1] if found else None
+    return found[1] or None if found and found[0] == paper_id else None
 
 
 def check_archive(path: Path) -> str:

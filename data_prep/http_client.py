@@ -7,6 +7,7 @@ Rules: https://info.arxiv.org/help/api/tou.html and https://info.arxiv.org/help/
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -28,6 +29,8 @@ T = TypeVar("T")
 USER_AGENT = "arxiv-to-model/1.0 (data_prep/download.py; builds a language-model corpus)"
 ARXIV_SECONDS = 3.0
 PART = ".part"
+# What the next attempt and the caller need to know of the answer that PART is of.
+KEPT_HEADERS = ("ETag", "Content-Disposition")
 # Failures in a row after which a request is given up, first pause after one, and the longest; in seconds.
 ATTEMPTS = 8
 FIRST_PAUSE = 3.0
@@ -88,30 +91,35 @@ class HttpClient:
 
         Until it is complete it is `path` + ".part". A connection that drops is taken up again where it broke, in this
         run or a later one, if the server says (by ETag) that it still has the same file; else from the beginning.
-        `on_bytes` gets the bytes of each piece, negative ones where a beginning is thrown away.
+        `on_bytes` gets the bytes of each piece, negative ones where a beginning is thrown away. Headers are those of
+        KEPT_HEADERS that the answer had.
         """
-        part, tag_file = path.with_name(path.name + PART), path.with_name(path.name + PART + ".etag")
+        part, headers_file = path.with_name(path.name + PART), path.with_name(path.name + PART + ".headers")
         counted = furthest = 0
 
         def once() -> Mapping[str, str]:
             nonlocal counted, furthest
-            have = part.stat().st_size if part.exists() and tag_file.exists() else 0
-            asked = {"Range": f"bytes={have}-", "If-Range": tag_file.read_text()} if have else {}
+            kept = read_headers(headers_file)
+            have = part.stat().st_size if part.exists() and "ETag" in kept else 0
+            asked = {"Range": f"bytes={have}-", "If-Range": kept["ETag"]} if have else {}
             with self._open(url, headers=asked) as response:
+                served = response.headers.get("Content-Range", "")
+                if response.status_code == NOTHING_LEFT and served == f"bytes */{have}":  # only the rename was missing
+                    on_bytes(have - counted)
+                    return kept
+                if response.status_code == 206 and not served.startswith(f"bytes {have}-"):
+                    headers_file.unlink(missing_ok=True)  # the next attempt asks for all of it
+                    raise _Passing(f"asked for the bytes from {have:,} on, it gives '{served}'", 0)
                 if response.status_code == NOTHING_LEFT:
-                    if response.headers.get("Content-Range") == f"bytes */{have}":  # all was there but the rename
-                        on_bytes(have - counted)
-                        return response.headers
-                    tag_file.unlink(missing_ok=True)
+                    headers_file.unlink(missing_ok=True)
                     raise _Passing("the file has changed", 0)
                 if response.status_code != 206:
                     have = 0
-                tag = response.headers.get("ETag", "")
-                if tag and not tag.startswith("W/"):
-                    tag_file.write_text(tag)
-                else:
-                    tag_file.unlink(missing_ok=True)
-                with open(part, "ab" if have else "wb") as file:
+                with open(part, "ab" if have else "wb") as file:  # emptied before it is said to be another answer's
+                    kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+                    if kept.get("ETag", "").startswith("W/"):  # promises no equal bytes
+                        del kept["ETag"]
+                    headers_file.write_text(json.dumps(kept))
                     on_bytes(have - counted)
                     counted = have
                     for chunk in response.raw.stream(CHUNK, decode_content=False):
@@ -122,14 +130,17 @@ class HttpClient:
                             furthest, self.failures = counted, 0
                     file.flush()
                     os.fsync(file.fileno())
-                return response.headers
+                total = served.rpartition("/")[2]
+                if response.status_code == 206 and total.isdigit() and counted < int(total):
+                    raise _Passing(f"it gave {counted:,} of {int(total):,} bytes", 0)
+                return kept
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             headers = self._persist(url, once)
             os.replace(part, path)
             sync_folder(path.parent)
-            tag_file.unlink(missing_ok=True)
+            headers_file.unlink(missing_ok=True)
         except OSError as error:
             raise write_error(path, error) from error
         return headers
@@ -163,7 +174,7 @@ class HttpClient:
                 self._pause(url, f"the connection failed ({error!r:.160})", None)
             except urllib3.exceptions.HTTPError as error:  # while the body is read
                 self._pause(url, f"the connection broke off ({error!r:.160})", None)
-            except requests.RequestException as error:  # no such scheme, a redirect without end
+            except (requests.RequestException, ValueError) as error:  # no such scheme, a redirect without end or sense
                 raise UserError(f"{url}: {error}") from error
 
     def _pause(self, url: str, what: str, asked: float | None) -> None:
@@ -185,6 +196,15 @@ class HttpClient:
         time.sleep(pause)
 
 
+def read_headers(path: Path) -> dict[str, str]:
+    """What `HttpClient.download` keeps of an answer beside the part; nothing where a kill left it incomplete."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class _Passing(Exception):
     """A failure that the server calls passing, with the seconds that it asks to wait for, if it does."""
 
@@ -197,12 +217,10 @@ def retry_after(value: str | None) -> float | None:
     """Seconds that a Retry-After header asks for, given as a number or as a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
-    try:
-        return float(int(value))
-    except ValueError:
-        pass
+    if value.isascii() and value.isdigit():
+        return float(value)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (date.replace(tzinfo=date.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()

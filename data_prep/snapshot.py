@@ -23,7 +23,7 @@ def first_year(record: Mapping[str, Any]) -> int:
     created = record["versions"][0]["created"]
     try:
         return parsedate_to_datetime(created).year
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # no date, or one of a year or zone that there is not
         match = YEAR.search(created)
         if not match:
             raise ValueError(f"versions[0].created is {created!r}, which names no year") from None

@@ -19,7 +19,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from data_prep import bulk_source, download, eprints, http_client, oai
+from data_prep import bulk_source, download, eprints, harvest, http_client, oai
 from data_prep.http_client import HttpClient, HttpFailure, retry_after
 from data_prep.source import list_archives
 from settings import ROOT, UserError
@@ -162,7 +162,7 @@ def test_a_download_that_breaks_at_the_same_place_each_time_is_given_up(tmp_path
 
 def test_a_file_that_changed_meanwhile_is_not_mixed(tmp_path, quick):
     (tmp_path / "file.part").write_bytes(b"x" * 1000)
-    (tmp_path / "file.part.etag").write_text('"old"')
+    (tmp_path / "file.part.headers").write_text('{"ETag": "\\"old\\""}')
     with serve(BODY, ETag='"new"') as server:
         quick_client().download(server.url, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BODY
@@ -170,7 +170,7 @@ def test_a_file_that_changed_meanwhile_is_not_mixed(tmp_path, quick):
 
 def test_all_was_there_but_the_rename(tmp_path):
     (tmp_path / "file.part").write_bytes(BODY)
-    (tmp_path / "file.part.etag").write_text('"one"')
+    (tmp_path / "file.part.headers").write_text('{"ETag": "\\"one\\""}')
     with serve(BODY, ETag='"one"') as server:
         quick_client().download(server.url, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BODY and os.listdir(tmp_path) == ["file"]
@@ -587,7 +587,7 @@ def test_a_harvest_makes_a_snapshot(tmp_path):
         "update_date": "2023-06-01",
     }
     assert "from" not in server.queries[0] and len(server.queries) == 3
-    assert sorted(os.listdir(tmp_path)) == [".download.lock", "snapshot.json"]
+    assert sorted(os.listdir(tmp_path)) == [".download.lock", "snapshot.json", "snapshot.json.harvested.json"]
 
 
 def test_updates_begin_at_the_newest_date_and_keep_all_other_lines(tmp_path, capsys):
@@ -621,9 +621,11 @@ def test_nothing_new_changes_nothing(tmp_path):
 def test_failures_on_the_way_lose_nothing(tmp_path, quick):
     with OaiServer([raw_record(name) for name in IDS]) as server:
         server.faults.extend([(503, {"Retry-After": "0"}), "drop", None, "drop"])
-        client = quick_client()
-        oai.harvest(client, server.url, {}, tmp_path / "store")
-        oai.merge(tmp_path / "snapshot.json", tmp_path / "store")
+        store = harvest.Store(tmp_path / "snapshot.json")
+        with store.usable():
+            store.begin(harvest.Plan({}, {}, True))
+            store.fetch(quick_client(), server.url, {})
+            store.merge(tmp_path / "snapshot.json")
     assert len(snapshot_of(tmp_path)) == len(IDS)
 
 
@@ -632,7 +634,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_token(tmp_path):
         server.faults.extend([None, (503, {"Retry-After": "99999"})])
         with pytest.raises(UserError, match="hours"):
             updates(tmp_path, server, "--since", "2020-01-01")
-        assert updates(tmp_path, server) == 0
+        assert updates(tmp_path, server, "--since", "2020-01-01") == 0
         assert [query.get("resumptionToken") for query in server.queries] == [None, "key|3", "key|6"]
         assert server.queries[0]["from"] == "2020-01-01"
     assert len(snapshot_of(tmp_path)) == len(IDS)
@@ -650,7 +652,6 @@ def test_another_harvest_than_the_one_that_was_stopped_begins_anew(tmp_path, cap
 
 def test_a_damaged_store_is_told(tmp_path):
     (tmp_path / "snapshot.json.updates").write_bytes(b"not a database, but long enough to be looked at" * 50)
-    (tmp_path / "snapshot.json.updates.json").write_text("{}")
     with OaiServer([]) as server, pytest.raises(UserError, match=r"updates: cannot be used.*remove it"):
         updates(tmp_path, server)
 
@@ -668,7 +669,7 @@ def test_an_expired_token_begins_again(tmp_path):
 def test_a_merge_that_was_killed_is_done_again(tmp_path, monkeypatch):
     with OaiServer([raw_record(name) for name in IDS]) as server:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(oai, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(harvest.Store, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             updates(tmp_path, server)
         asked = len(server.requests)
         assert updates(tmp_path, server) == 0
