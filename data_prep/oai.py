@@ -66,8 +66,8 @@ def is_date(text: str) -> bool:
         return False
 
 
-def parse_page(data: bytes) -> Page:
-    """The records of an answer to ListRecords.
+def parse_page(data: bytes, first: bool = True) -> Page:
+    """The records of an answer to ListRecords; `first`: to a request without resumption token.
 
     Raises:
         ValueError, LookupError, ElementTree.ParseError: not OAI-PMH.
@@ -82,6 +82,8 @@ def parse_page(data: bytes) -> Page:
             raise BadToken
         if code != "noRecordsMatch":
             raise UserError(f"the OAI-PMH server answers {code}: {(error.text or '').strip()}")
+        if not first:  # the list has broken off
+            raise ValueError("no records for a resumption token")
     listing = root.find(f"{OAI}ListRecords")
     if listing is None and root.find(f"{OAI}error") is None:
         raise ValueError(f"no ListRecords in <{root.tag}>")
@@ -139,24 +141,22 @@ def fetch_page(client: HttpClient, base_url: str, params: Mapping[str, str]) -> 
         BadAnswer: each time.
         And what `parse_page` and `HttpClient.get` raise.
     """
+    first = "resumptionToken" not in params
     for attempt in range(1, PAGE_ATTEMPTS + 1):
         data = client.get(base_url, params)
         try:
-            page = parse_page(data)
-            if not page.records and not page.problems and "resumptionToken" in params and page.token is None:
-                raise ValueError("no records for a resumption token")
-            return page
+            return parse_page(data, first)
         except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: of an encoding
             if attempt == PAGE_ATTEMPTS:
-                return _repaired(data, error)
+                return _repaired(data, first, error)
             client.say(f"{base_url}: a damaged answer ({error}); asking again")
     raise AssertionError("unreachable")
 
 
-def _repaired(data: bytes, error: Exception) -> Page:
+def _repaired(data: bytes, first: bool, error: Exception) -> Page:
     """The page without the characters that keep it from being XML, if it is these: one bad record ends no harvest."""
     try:
-        page = parse_page(FORBIDDEN.sub("", data.decode("utf-8", "replace")).encode())
+        page = parse_page(FORBIDDEN.sub("", data.decode("utf-8", "replace")).encode(), first)
     except (ElementTree.ParseError, ValueError, LookupError):
         raise BadAnswer(f"the answer is not OAI-PMH, {PAGE_ATTEMPTS} times: {error}") from None
     page.problems[f"page with {next(iter(page.records), 'no record')}"] = f"read without what XML forbids ({error})"

@@ -19,7 +19,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from data_prep import bulk_source, download, eprints, harvest, http_client, oai
+from data_prep import bulk_source, download, eprints, harvest, http_client
 from data_prep.http_client import HttpClient, HttpFailure, retry_after
 from data_prep.source import list_archives
 from settings import ROOT, UserError
@@ -104,7 +104,17 @@ def test_retry_after_of_hours_ends_with_the_time_to_come_back():
             quick_client().get(server.url)
 
 
-@pytest.mark.parametrize("value, seconds", [(None, None), ("17", 17), ("soon", None)])
+@pytest.mark.parametrize(
+    "value, seconds",
+    [
+        (None, None),
+        ("17", 17),
+        ("soon", None),
+        ("-5", None),
+        ("9" * 400, float("inf")),
+        ("Tue, 1 Mar 99999999999999999999 18:00:00 GMT", None),
+    ],
+)
 def test_retry_after_values(value, seconds):
     assert retry_after(value) == seconds
 
@@ -181,6 +191,41 @@ def test_bytes_are_kept_as_the_server_has_them(tmp_path):
     with serve(packed, **{"Content-Encoding": "x-gzip"}) as server:
         quick_client().download(server.url, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == packed
+
+
+def test_the_bytes_that_were_not_asked_for_are_not_appended(tmp_path, quick):
+    (tmp_path / "file.part").write_bytes(BODY[:1000])
+    (tmp_path / "file.part.headers").write_text('{"ETag": "\\"one\\""}')
+    span = {"ETag": '"one"', "Content-Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}
+
+    def answer(path, query, headers):
+        return (206, span, BODY) if "Range" in headers else (200, {"ETag": '"one"'}, BODY)
+
+    with FaultyServer(answer, ranges=False) as server:
+        quick_client().download(server.url, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_a_server_that_gives_less_than_was_asked_for_is_asked_for_the_rest(tmp_path, quick):
+    def answer(path, query, headers):
+        start = int(headers["Range"][6:-1]) if "Range" in headers else 0
+        piece = BODY[start : start + 1_000_000]
+        return 206, {"ETag": '"one"', "Content-Range": f"bytes {start}-{start + len(piece) - 1}/{len(BODY)}"}, piece
+
+    with FaultyServer(answer, ranges=False) as server:
+        quick_client().download(server.url, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY and len(server.requests) == 3
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "ftp://127.0.0.1/x", "http://127.0.0.1:99999999/"])
+def test_what_is_no_address_is_one_error(url, quick):
+    with pytest.raises(UserError):
+        quick_client().get(url)
+
+
+def test_a_redirect_to_nowhere_is_one_error(quick):
+    with FaultyServer(lambda *_: (302, {"Location": "http://[bad"}, b"")) as server, pytest.raises(UserError):
+        quick_client().get(server.url)
 
 
 # ---- bulk tars
@@ -354,6 +399,102 @@ def test_verify_finds_a_tar_that_has_rotted(tmp_path, bucket):
     assert_whole(tmp_path)
 
 
+def test_verifying_one_month_leaves_the_others_notes(tmp_path, bucket):
+    assert sources(tmp_path, "--yes") == 0
+    assert sources(tmp_path, "--yes", "--verify", "--months", "2301:2301") == 0
+    assert (tmp_path / "MD5SUMS").read_text().count("\n") == 6
+
+
+def test_a_wrong_file_is_named_fetched_again_and_not_certified(tmp_path, bucket, capsys):
+    key, data = next(iter(TARS.items()))
+    victim = tmp_path / key.rpartition("/")[2]
+    victim.write_bytes(b"\0" * len(data))
+    assert sources(tmp_path, "--list") == 0
+    assert f"{victim.name}: is not the file" in capsys.readouterr().err and not (tmp_path / "MD5SUMS").exists()
+    victim.write_bytes(data)  # put right by the user
+    asked = len(bucket.requests)
+    assert sources(tmp_path, "--yes", "--months", "9912:9912") == 0
+    assert len(bucket.requests) - asked == 1 + 1  # the manifest, and the month's other tar
+
+
+def test_an_end_of_input_at_the_question_is_no(tmp_path, bucket, monkeypatch):
+    def end(question):
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", end)
+    assert sources(tmp_path) == 0 and not list(tmp_path.glob("*.tar*"))
+
+
+class LyingBucket(FaultyServer):
+    """A bucket whose tars are answered by `answer(data, start) -> (status, headers, body)`."""
+
+    def __init__(self, answer, monkeypatch):
+        def all_answers(path, query, headers):
+            key = path.removeprefix("/arxiv/")
+            if key == bulk_source.MANIFEST:
+                return 200, {}, manifest(TARS)
+            return answer(TARS[key], int(headers["Range"][6:].partition("-")[0]))
+
+        super().__init__(all_answers, ranges=False)
+        for key, value in {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": self.url}.items():
+            monkeypatch.setenv(key, value)
+
+
+@pytest.mark.parametrize("start, told", [(0, "given up after 8 failures"), (5, "the manifest says")])
+def test_answers_without_bytes_or_with_others_end(tmp_path, monkeypatch, quick, capsys, start, told):
+    def answer(data, asked):
+        return 206, {"Content-Range": f"bytes {asked + start}-{len(data) - 1}/{len(data)}"}, b""
+
+    with LyingBucket(answer, monkeypatch):
+        assert sources(tmp_path, "--yes") == 1
+    printed = capsys.readouterr()
+    assert told in printed.err and "6 failed" in printed.out
+    assert start or ("waiting" in printed.err and "try 7 of 8" in printed.err)
+
+
+def test_interrupted_among_failures_it_ends_soon_and_says_so(tmp_path, monkeypatch):
+    with LyingBucket(lambda data, asked: (503, {}, b""), monkeypatch) as server:
+        command = [sys.executable, str(ROOT / "data_prep/download.py"), "sources", "--out", str(tmp_path), "--yes"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while len(server.requests) < 6:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=bulk_source.TIMEOUT)
+    assert process.returncode == 130 and "stopping" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("AWS_PROFILE", "of-nobody"),
+        ("AWS_CONFIG_FILE", "{folder}/config"),
+        ("AWS_ENDPOINT_URL_S3", "no url"),
+    ],
+)
+def test_an_aws_setup_that_cannot_be_used_is_one_error(tmp_path, bucket, monkeypatch, name, value):
+    (tmp_path / "config").write_text("garbage\n[x\n")
+    monkeypatch.setenv(name, value.format(folder=tmp_path))
+    with pytest.raises(UserError, match="AWS set-up"):
+        sources(tmp_path, "--list")
+
+
+def test_credentials_that_cannot_be_made_are_one_error(tmp_path, bucket, monkeypatch):
+    (tmp_path / "config").write_text("[default]\ncredential_process = false\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for key in CREDENTIALS:
+        monkeypatch.delenv(key)
+    with pytest.raises(UserError, match="retrieving credentials"):
+        sources(tmp_path, "--list")
+
+
+def test_a_manifest_that_says_it_twice_counts_once():
+    twice = manifest(TARS).replace(
+        b"<arXivSRC>", b"<arXivSRC>" + manifest(TARS)[manifest(TARS).index(b"<file>") :].partition(b"<timestamp>Thu")[0]
+    )
+    assert bulk_source.parse_manifest(twice) == bulk_source.parse_manifest(manifest(TARS))
+
+
 def test_killed_at_random_moments_it_ends_whole(tmp_path, bucket):
     command = [sys.executable, str(ROOT / "data_prep/download.py"), "sources", "--out", str(tmp_path), "--yes"]
     moments = random.Random(3)
@@ -412,6 +553,7 @@ def test_no_credentials_no_access(tmp_path, bucket, monkeypatch):
     [
         (b"<arXivSRC><file>", "not XML"),
         (b"<arXivSRC></arXivSRC>", "lists no file"),
+        (b"<html><body>log in</body></html>", "it begins with b'<html>"),
         (manifest(TARS).replace(b"<size>", b"<size>x"), "entry 1"),
         (manifest(TARS).replace(b"src/arXiv", b"../../arXiv"), "entry 1"),
         (manifest(TARS).replace(b"<md5sum>", b"<md5sum>z"), "md5sum"),
@@ -437,6 +579,13 @@ def zipped(data=LINES, name="arxiv-metadata-oai-snapshot.json"):
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr(name, data)
     return out.getvalue()
+
+
+def encrypted(data):
+    data = bytearray(data)
+    data[6] |= 1
+    data[data.rfind(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
 
 
 def metadata(folder, *arguments):
@@ -471,6 +620,8 @@ def test_the_snapshot_is_downloaded_and_unpacked(tmp_path, monkeypatch):
         (b"<html>log in</html>", "no metadata record"),
         (b'{"id": "x"}\n', "no metadata record"),
         (b"", "empty"),
+        (b"[" * 100_000 + b"\n", "not JSON"),
+        (encrypted(zipped()), "password|encrypted"),
     ],
 )
 def test_a_damaged_or_wrong_snapshot_leaves_the_old_one(tmp_path, data, told):
@@ -482,6 +633,29 @@ def test_a_damaged_or_wrong_snapshot_leaves_the_old_one(tmp_path, data, told):
         metadata(tmp_path, "--url", server.url)
     assert (tmp_path / "snapshot.json").read_bytes() == b"old\n"
     assert sorted(os.listdir(tmp_path)) == [".download.lock", "archive", "snapshot.json"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_of_other_methods_may_be_damaged_too(tmp_path, method):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as packed:
+        packed.writestr("x.json", LINES)
+    data = bytearray(out.getvalue())
+    data[60] ^= 0x77
+    (tmp_path / "archive").write_bytes(data)
+    with pytest.raises(UserError, match="damaged"):
+        metadata(tmp_path, "--from", str(tmp_path / "archive"))
+
+
+def test_a_download_from_elsewhere_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    with serve(zipped()) as one, serve(LINES[: LINES.index(b"\n") + 1]) as other:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(download, "unpack", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            metadata(tmp_path, "--url", one.url)
+        (tmp_path / "snapshot.json.host-7.tmp").write_bytes(b"left by a kill")
+        assert metadata(tmp_path, "--url", other.url) == 0
+    assert len(snapshot_of(tmp_path)) == 1
+    assert sorted(os.listdir(tmp_path)) == [".download.lock", "snapshot.json"]
 
 
 def test_a_refused_snapshot_tells_how_to_get_it_by_hand(tmp_path):
@@ -683,6 +857,8 @@ def test_a_merge_that_was_killed_is_done_again(tmp_path, monkeypatch):
         (oai_answer('<error code="badArgument">wrong date</error>'), "badArgument: wrong date"),
         (b"<html><body>busy</body></html>", "not OAI-PMH, 3 times"),
         (oai_page([raw_record("2301.00001")])[:-40], "not OAI-PMH, 3 times"),
+        (oai_page([]).replace(b"UTF-8", b"of-nobody"), "not OAI-PMH, 3 times"),
+        (oai_page([]).replace(b"2023-06-02", b"today"), "responseDate is 'today"),
     ],
 )
 def test_answers_that_cannot_be_used(tmp_path, answer, told):
@@ -695,6 +871,182 @@ def test_a_record_that_cannot_be_used_is_told_and_costs_no_other(tmp_path, capsy
         assert updates(tmp_path, server) == 0
     assert [record["id"] for record in snapshot_of(tmp_path)] == ["2301.00001"]
     assert "2301.00002: versions" in capsys.readouterr().err
+
+
+def dated(folder, *days):
+    lines = [{**RECORD, "id": f"2301.{number:05d}", "update_date": day} for number, day in enumerate(days, 1)]
+    (folder / "snapshot.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def begins(server):
+    """From which day each list was asked for."""
+    return [query.get("from") for query in server.queries if "resumptionToken" not in query]
+
+
+def test_a_harvest_of_one_set_or_of_late_days_moves_no_other_harvests_beginning(tmp_path, capsys):
+    dated(tmp_path, "2023-01-02")
+    with OaiServer([raw_record("2306.00001", datestamp="2023-06-01")]) as server:
+        updates(tmp_path, server, "--subject", "math")
+        updates(tmp_path, server, "--since", "2023-05-01")
+        assert "changes before 2023-05-01 are still missing" in capsys.readouterr().err
+        updates(tmp_path, server)
+        updates(tmp_path, server)
+        updates(tmp_path, server, "--subject", "cs")
+    # The server's clock says 2023-06-02, but nothing in the snapshot is newer than the day before.
+    assert begins(server) == ["2023-01-02", "2023-05-01", "2023-01-02", "2023-06-01", "2023-06-01"]
+
+
+def test_a_set_is_harvested_from_its_own_day_on(tmp_path):
+    with OaiServer([raw_record("2306.00001", datestamp="2023-06-01")]) as server:
+        updates(tmp_path, server, "--subject", "math")
+        updates(tmp_path, server, "--subject", "math")
+        updates(tmp_path, server)
+        updates(tmp_path, server)
+    assert begins(server) == [None, "2023-06-01", None, "2023-06-01"]
+
+
+def test_a_harvest_until_a_day_is_complete_up_to_it(tmp_path):
+    dated(tmp_path, "2023-01-02")
+    with OaiServer([raw_record("2306.00001", datestamp="2023-06-01")]) as server:
+        updates(tmp_path, server, "--until", "2023-03-01")
+        updates(tmp_path, server)
+    assert begins(server) == ["2023-01-02", "2023-03-01"]
+
+
+def test_a_snapshot_put_there_by_hand_is_older_than_the_mark(tmp_path):
+    dated(tmp_path, "2023-05-05")
+    with OaiServer([]) as server:
+        updates(tmp_path, server)
+        dated(tmp_path, "2022-01-01")
+        updates(tmp_path, server)
+    assert begins(server) == ["2023-05-05", "2022-01-01"]
+
+
+def test_dates_that_are_none_or_to_come_are_no_beginning(tmp_path):
+    dated(tmp_path, "2023-01-02", "9999-01-01", "soon", None)
+    with OaiServer([raw_record("2301.00002", title="New title")]) as server:
+        updates(tmp_path, server)
+    assert begins(server) == ["2023-01-02"]
+    assert [record["title"] for record in snapshot_of(tmp_path)][1] == "New title"
+
+
+def test_a_harvest_from_before_a_new_snapshot_does_not_overwrite_it(tmp_path, monkeypatch):
+    stale = [raw_record("2301.00001", datestamp="2023-02-02", title="Old title"), raw_record("2301.00009")]
+    with OaiServer(stale) as server:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(harvest.Store, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            updates(tmp_path, server)
+        dated(tmp_path, "2023-05-05")  # put there by hand
+        assert updates(tmp_path, server) == 0
+        assert [record["title"] for record in snapshot_of(tmp_path)] == ["On lattices", "A title"]
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(harvest.Store, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            updates(tmp_path, server)
+    (tmp_path / "archive").write_bytes(LINES)
+    assert metadata(tmp_path, "--from", str(tmp_path / "archive")) == 0  # by us: what was harvested is dropped
+    assert sorted(os.listdir(tmp_path)) == [".download.lock", "archive", "snapshot.json"]
+
+
+def test_damaged_marks_are_told(tmp_path):
+    dated(tmp_path, "2023-01-02")
+    (tmp_path / "snapshot.json.harvested.json").write_text('{"all": "yesterday"}')
+    with OaiServer([]) as server, pytest.raises(UserError, match=r"harvested.json: damaged.*--since"):
+        updates(tmp_path, server)
+
+
+def test_a_selection_that_was_refused_is_forgotten(tmp_path):
+    def answer(path, query, headers):
+        wrong = query.get("set") == "mathh"
+        return 200, {}, oai_answer('<error code="badArgument">no such set</error>') if wrong else oai_page([])
+
+    dated(tmp_path, "2023-01-02")
+    with FaultyServer(answer) as server:
+        with pytest.raises(UserError, match="no such set"):
+            updates(tmp_path, server, "--subject", "mathh")
+        assert updates(tmp_path, server) == 0
+        assert "set=" not in server.requests[-1][1]
+        with pytest.raises(UserError, match="is after --until"):
+            updates(tmp_path, server, "--since", "2023-02-01", "--until", "2023-01-01")
+
+
+BAD_TOKEN = oai_answer('<error code="badResumptionToken">expired</error>')
+
+
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        (lambda token: BAD_TOKEN if token else oai_page([raw_record("2306.00001")], "a", 9), "forgotten its own"),
+        (lambda token: oai_page([raw_record("2306.00001")], "b" if token == "a" else "a", 9), "token 'a' again"),
+        (lambda token: oai_page([raw_record("2306.00001")], "a", 9), "token 'a' again"),
+    ],
+    ids=["every token refused", "a circle", "the same"],
+)
+def test_lists_without_end_end(tmp_path, answer, told):
+    server = FaultyServer(lambda path, query, headers: (200, {}, answer(query.get("resumptionToken"))))
+    with server, pytest.raises(UserError, match=told):
+        updates(tmp_path, server)
+    assert len(server.requests) < 20
+
+
+def test_a_list_that_breaks_off_is_not_taken_as_complete(tmp_path):
+    def answer(path, query, headers):
+        if "resumptionToken" in query:
+            return 200, {}, oai_answer('<error code="noRecordsMatch"/>')
+        return 200, {}, oai_page([raw_record("2306.00001")], "a", 9000)
+
+    with (
+        FaultyServer(answer) as server,
+        pytest.raises(UserError, match=r"no records for a resumption.*remove .*updates"),
+    ):
+        updates(tmp_path, server)
+    assert not (tmp_path / "snapshot.json").exists()
+
+
+def test_fewer_records_than_stated_are_told_and_asked_for_again(tmp_path, capsys):
+    dated(tmp_path, "2023-01-02")
+    server = OaiServer([])
+    server.page = lambda query: server.queries.append(query) or oai_page([raw_record("2306.00001")], None, 9)
+    with server:
+        assert updates(tmp_path, server) == updates(tmp_path, server) == 0
+    assert "8 records more than it gave" in capsys.readouterr().err
+    assert begins(server) == ["2023-01-02"] * 2
+
+
+@pytest.mark.parametrize("wrong", ["\x0b", "&#8;", "&#x1F;"])
+def test_characters_that_xml_forbids_cost_nothing_else(tmp_path, capsys, wrong):
+    records = [raw_record("2306.00001", title=f"On {wrong}lattices"), raw_record("2306.00002")]
+    with OaiServer(records) as server:
+        assert updates(tmp_path, server) == 0
+    assert [record["title"] for record in snapshot_of(tmp_path)] == ["On lattices", "A title"]
+    assert "what XML forbids" in capsys.readouterr().err
+
+
+def test_what_was_wrong_is_told_after_a_restart_too(tmp_path, capsys):
+    with OaiServer([raw_record(name, versions=name != IDS[0]) for name in IDS]) as server:
+        server.faults.extend([None, (503, {"Retry-After": "99999"})])
+        with pytest.raises(UserError, match="hours"):
+            updates(tmp_path, server)
+        assert updates(tmp_path, server) == 0
+    assert f"{IDS[0]}: versions" in capsys.readouterr().err
+
+
+def test_a_store_that_is_damaged_at_the_merge_is_told(tmp_path, monkeypatch):
+    fetch = harvest.Store.fetch
+
+    def damage(store, *arguments):
+        fetch(store, *arguments)
+        store.path.write_bytes(b"\0" * store.path.stat().st_size)
+
+    monkeypatch.setattr(harvest.Store, "fetch", damage)
+    with OaiServer([raw_record(name) for name in IDS]) as server, pytest.raises(UserError, match="remove it"):
+        updates(tmp_path, server)
+
+
+def test_a_year_that_there_is_not_spoils_one_record(tmp_path, capsys):
+    record = raw_record("2306.00002").replace("Mar 2022", "Mar 99999999999999999999")
+    with OaiServer([raw_record("2306.00001"), record]) as server:
+        assert updates(tmp_path, server) == 0
+    assert len(snapshot_of(tmp_path)) == 1 and "2306.00002: versions" in capsys.readouterr().err
 
 
 # ---- single papers
@@ -778,6 +1130,27 @@ def test_a_paper_that_stays_damaged_is_not_kept(tmp_path, capsys):
     assert "damaged gzip" in capsys.readouterr().err and not list(tmp_path.rglob("*0001*"))
 
 
+def test_ids_as_people_write_them(tmp_path):
+    (tmp_path / "ids").write_bytes(b"\xef\xbb\xbf2301.00001\r\narxiv:2301.00002\r\narXiv: hep-th/9901001\r\n")
+    found = eprints.read_ids([], [tmp_path / "ids"])
+    assert found == [("2301.00001", None), ("2301.00002", None), ("hep-th/9901001", None)]
+    with pytest.raises(UserError, match="not an arXiv identifier"):
+        eprints.read_ids(["2301.00001v0"], [])
+
+
+def test_the_version_is_of_the_paper_and_lasts_through_a_kill(tmp_path):
+    data = tar_gz()
+    place = tmp_path / "eprints/2301"
+    place.mkdir(parents=True)
+    name = 'attachment; filename="arXiv-2301.00001v3.tar.gz"'
+    (place / "2301.00001.arrived.part").write_bytes(data)  # only the rename was missing
+    kept = {"ETag": '"one"', "Content-Disposition": name}
+    (place / "2301.00001.arrived.part.headers").write_text(json.dumps(kept))
+    with serve(data, **kept) as server:
+        assert papers(tmp_path, server, "2301.00001", "2301.00002") == 0
+    assert sorted(os.listdir(place)) == ["2301.00001v3.tar.gz", "2301.00002.tar.gz"]
+
+
 def test_a_refused_client_stops(tmp_path):
     with FaultyServer(lambda *_: (403, {}, b"")) as server, pytest.raises(UserError, match="refuses this client"):
         papers(tmp_path, server, "2301.00001", "2301.00002")
@@ -802,10 +1175,16 @@ def test_arxivs_rate_cannot_be_turned_up(tmp_path):
         (["updates", "--since", "yesterday"], "--since is 'yesterday', expected a date"),
         (["updates", "--until", "2023-13-01"], "--until is '2023-13-01'"),
         (["sources", "--months", "2313:2314"], "expected YYMM:YYMM"),
+        (["papers", "2301.00001", "--seconds-between", "nan"], "--seconds-between is nan"),
+        (["papers", "2301.00001", "--seconds-between", "1e20"], "--seconds-between is 1e+20"),
+        (["papers", "2301.00001", "--contact", "łukasz@example.org"], "--contact is"),
+        (["papers", "2301.00001", "--eprint-url", "http://[bad"], "not a URL"),
+        (["metadata", "--url", "http://[bad"], "not a URL"),
+        (["metadata", "--out", "elsewhere"], "--out belongs to 'sources' and 'papers'"),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, told):
-    out = [] if {"--since", "--until"} & {*arguments} else ["--out", tmp_path]
+    out = ["--out", tmp_path] if arguments[0] in ("sources", "papers") else []
     places = ["--set", f"data.source={tmp_path}", "--set", f"data.metadata={tmp_path}/snapshot.json"]
     result = run(*arguments, *out, *places)
     assert result.returncode == 2 and told in result.stderr and "Traceback" not in result.stderr
