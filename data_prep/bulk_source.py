@@ -126,7 +126,10 @@ def parse_manifest(data: bytes) -> list[Tar]:
                 raise ValueError(f"filename {key!r}, yymm {month!r}")
             if not re.fullmatch(r"[0-9a-f]{32}", md5):
                 raise ValueError(f"md5sum {md5!r}")
-            tars[key] = Tar(key, full_month(month), int(found["size"]), md5, int(found.get("num_items") or 0))
+            size = int(found["size"])
+            if size <= 0:
+                raise ValueError(f"size {size}")
+            tars[key] = Tar(key, full_month(month), size, md5, int(found.get("num_items") or 0))
         except (KeyError, ValueError) as error:
             raise UserError(f"{where}: entry {number} is not a tar's: {error}") from None
     if not tars:

@@ -555,6 +555,7 @@ def test_no_credentials_no_access(tmp_path, bucket, monkeypatch):
         (b"<arXivSRC></arXivSRC>", "lists no file"),
         (b"<html><body>log in</body></html>", "it begins with b'<html>"),
         (manifest(TARS).replace(b"<size>", b"<size>x"), "entry 1"),
+        (manifest(TARS).replace(b"<size>", b"<size>-"), "entry 1.*size -"),
         (manifest(TARS).replace(b"src/arXiv", b"../../arXiv"), "entry 1"),
         (manifest(TARS).replace(b"<md5sum>", b"<md5sum>z"), "md5sum"),
     ],
