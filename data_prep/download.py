@@ -239,6 +239,8 @@ def unpack(archive: Path, snapshot: Path) -> int:
                     members = [info for info in packed.infolist() if info.filename.endswith(".json")]
                     if len(members) != 1:
                         raise BadSnapshot(f"expected one .json file in it, found {len(members)}")
+                    if members[0].flag_bits & 1:  # the zip format's flag (APPNOTE.TXT, 4.4.4)
+                        raise BadSnapshot("it is encrypted")
                     size = members[0].file_size
                     with packed.open(members[0]) as file:
                         return _copy_lines(file, size, snapshot)
@@ -250,7 +252,7 @@ def unpack(archive: Path, snapshot: Path) -> int:
         raise UserError(f"{archive}: no such file") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise BadSnapshot(f"damaged: {error}") from None
-    except (NotImplementedError, RuntimeError) as error:  # a method that Python has not, a password
+    except NotImplementedError as error:  # a method of compression that Python does not know
         raise BadSnapshot(f"cannot be unpacked: {error}") from None
 
 
