@@ -1,0 +1,90 @@
+r"""The second stage of the vocabulary: entries that run over several words or symbols (` such that`, `\mathcal{O}_X`).
+
+The first stage learns entries within pre-tokens (`latex_pieces.py`). This one encodes the sample with them, and learns
+byte-pair merges of whole entries inside spans that no superword may leave: a line, and no digit, so that digits stay
+single. Superwords get lower scores than every entry of the first stage, so the text is cut as before and its tokens
+are joined afterwards: a command is never cut by them. After Liu et al., SuperBPE: Space Travel for Language Models,
+2025 (arXiv:2503.13423). Imported by `train_tokenizer.py`; not run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+# Entries are handed to the trainer as characters: id -> private-use code point of planes 15 and 16 (131,072 of them).
+FIRST_CODE_POINT = 0xF0000
+MAX_ENTRIES = 0x20000
+# Merges that spell an entry which another merge has spelt already are no entries: this many more are learnt.
+SPARE = 1.25
+# No superword holds a digit, a line end or a tab, nor one of the two kinds of entries that are no text (bytes, control).
+BARRIER = re.compile(r"[\d\n\t\r\x0c]")
+
+
+def is_barrier(piece: str, text: bool) -> bool:
+    """Whether an entry (`text`: it is neither a byte nor a control entry) ends the span of a superword."""
+    return not text or BARRIER.search(piece) is not None
+
+
+def spans(ids: Iterable[int], barriers: frozenset[int] | set[int]) -> Iterator[str]:
+    """The stretches of two and more entries between barriers, an entry a character."""
+    span: list[str] = []
+    for index in ids:
+        if index in barriers:
+            if len(span) > 1:
+                yield "".join(span)
+            span = []
+        else:
+            span.append(chr(FIRST_CODE_POINT + index))
+    if len(span) > 1:
+        yield "".join(span)
+
+
+def learn_superwords(model: Any, texts: Iterable[str], count: int, max_entries: int) -> list[str]:
+    """Up to `count` new entries, the most useful first, each joined from at most `max_entries` entries of `model`.
+
+    Args:
+        model: SentencePieceProcessor of the first stage.
+        texts: the sample; memory follows its number of tokens (about 100 bytes each).
+
+    Returns:
+        pieces as SentencePiece writes them (U+2581 for a space); fewer than `count` where the sample repeats too little.
+    """
+    import json
+
+    from tokenizers import Tokenizer, models, trainers
+
+    size = model.get_piece_size()
+    if size > MAX_ENTRIES:
+        raise ValueError(f"{size} entries, at most {MAX_ENTRIES} can be joined")
+    pieces = [model.id_to_piece(index) for index in range(size)]
+    is_text = [not (model.is_byte(i) or model.is_control(i) or model.is_unknown(i)) for i in range(size)]
+    barriers = {index for index in range(size) if is_barrier(pieces[index], is_text[index])}
+    alphabet = size - len(barriers)
+    joined = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=alphabet + int(count * SPARE) + 1,
+        initial_alphabet=[chr(FIRST_CODE_POINT + index) for index in range(size) if index not in barriers],
+        max_token_length=max_entries,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[],
+    )
+    joined.train_from_iterator((span for text in texts for span in spans(model.encode(text), barriers)), trainer)
+    known, found = set(pieces), []
+    for left, right in json.loads(joined.to_str())["model"]["merges"]:
+        piece = "".join(pieces[ord(char) - FIRST_CODE_POINT] for char in left + right)
+        if piece not in known:
+            known.add(piece)
+            found.append(piece)
+    return found[:count]
+
+
+def add_pieces(proto: Any, found: Iterable[str]) -> None:
+    """Append entries to a SentencePiece model, of lower rank than all that it has."""
+    score = min(piece.score for piece in proto.pieces)
+    for text in found:
+        score -= 1
+        proto.pieces.add(piece=text, score=score)
+    proto.trainer_spec.vocab_size = len(proto.pieces)
