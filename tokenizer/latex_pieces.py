@@ -30,8 +30,8 @@ PRETOKEN = re.compile(
     | \d
     | \n+[ \t]*
     | [ \t]+(?=[ \n])                                       # the last space before a word belongs to the word
+    | [ ]?(?:[^\w\s\\]|_)+                                  # }_{   $.   the space before it belongs to it, too
     | [ \t]
-    | [ ]?(?:[^\w\s\\]|_)+                                  # }_{   $.
     | .
     """,
     re.VERBOSE | re.DOTALL,
