@@ -160,6 +160,11 @@ class TokenizerSettings:
     # A command seen this often is counted `command_boost` times more, so that it becomes a token.
     command_min_count: int = knob(1)
     command_boost: int = knob(0)
+    # Share of the entries that run over several words or symbols (superwords), and how many entries of the first stage
+    # one of them joins at the most. They are learnt from about `superword_sample_bytes` of text: memory follows it.
+    superword_share: float = knob(0, 0.8)
+    superword_entries: int = knob(2, 32)
+    superword_sample_bytes: int = knob(1)
     # Worker processes that count, and SentencePiece's threads; 0 means one per core. The result does not depend on it.
     threads: int = knob(0, 1024)
     seed: int = knob(0)

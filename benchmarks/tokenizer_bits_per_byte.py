@@ -1,6 +1,6 @@
 """Which tokenizer serves a model best: bits per byte on held-out text after training with equal FLOPs.
 
-    python benchmarks/tokenizer_bits_per_byte.py --texts TEXTS --out bpb.jsonl --seeds 3 ours.model plain.model PEERS/llama-2
+    python benchmarks/tokenizer_bits_per_byte.py --texts TEXTS --out bpb.jsonl OURS PLAIN.model PEERS/llama-2
 
 For each tokenizer and seed a small LLaMA is trained on TEXTS/train.jsonl until it has used `--flops`, then measured on
 TEXTS/val.jsonl (papers held out) and TEXTS/held_out_sources.jsonl. Context and batch are the same number of tokens,
@@ -36,6 +36,7 @@ from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizer
 from training.data import PackedSequences
 
 CONTEXT, BATCH = 256, 8
+CHUNK = 128
 HIDDEN, LAYERS, HEADS, FFN = 192, 4, 4, 512
 LEARNING_RATE, WARMUP = 3e-3, 0.1
 HELD_OUT = ("val", "held_out_sources")
@@ -115,8 +116,7 @@ def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int) -> dict[s
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * step / steps)))
         batch = torch.from_numpy(data.batch(step * BATCH, BATCH))
-        loss = losses(model, batch).mean()
-        loss.backward()
+        backward(model, batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -134,13 +134,32 @@ def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int) -> dict[s
     return result | {"seconds": round(time.perf_counter() - started)}
 
 
-def losses(model: Any, batch: Any) -> Any:
-    """Negative log-likelihood of every target, nats [batch * context]; matrix products in bfloat16."""
+def hidden_states(model: Any, batch: Any) -> Any:
+    """What the output layer reads: [batch * context, HIDDEN]; matrix products in bfloat16."""
     import torch
 
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
+        return model.model(input_ids=batch[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
+
+
+def losses(model: Any, hidden: Any, targets: Any) -> Any:
+    """Negative log-likelihood of every target, nats."""
+    import torch
+
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model.lm_head(hidden)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def backward(model: Any, batch: Any) -> None:
+    """Gradients of the mean loss; the logits of a few tokens at a time, which stay in the processor's cache."""
+    import torch
+
+    hidden, targets = hidden_states(model, batch), batch[:, 1:].flatten()
+    leaf = hidden.detach().requires_grad_()
+    for part, wanted in zip(leaf.split(CHUNK), targets.split(CHUNK), strict=True):
+        torch.autograd.backward(losses(model, part, wanted).sum() / len(targets))
+    hidden.backward(leaf.grad)
 
 
 def bits_per_byte(model: Any, tokenizer: AnyTokenizer, path: Path) -> float:
@@ -158,7 +177,9 @@ def bits_per_byte(model: Any, tokenizer: AnyTokenizer, path: Path) -> float:
     with torch.no_grad():
         for first in range(0, data.size, BATCH):
             batch = torch.from_numpy(np.stack([data.window(i) for i in range(first, min(first + BATCH, data.size))]))
-            nats += float(losses(model, batch)[batch[:, 1:].flatten() != end].double().sum())
+            targets = batch[:, 1:].flatten()
+            for part, wanted in zip(hidden_states(model, batch).split(CHUNK), targets.split(CHUNK), strict=True):
+                nats += float(losses(model, part, wanted)[wanted != end].double().sum())
     return nats / math.log(2) / size
 
 

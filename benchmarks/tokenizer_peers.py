@@ -27,10 +27,13 @@ if not __package__:  # run as `python benchmarks/tokenizer_peers.py`
 
 from settings import UserError, run_command
 
-CHECK = "Let $f \\colon X \\to Y$ be finite, ∀x∈ℝ:\n\n\\begin{align*}\n  x_{12} &= 3.14159 \\\\\n\\end{align*}  It's 日本 😀.\n"
+CHECK = (
+    "Let $f \\colon X \\to Y$ be finite, ∀x∈ℝ\n\n\\begin{align*}\n  x_{12} &= 3.14159 \\\\\n\\end{align*}  It's 日.\n"
+)
 # The published patterns by which these models cut text before their merges.
 LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LITELLM = "litellm_core_utils/tokenizers"
 

@@ -14,8 +14,14 @@ SCRIPTS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
-# It compares what two runs have written.
-TAKE_NO_CONFIGURATION = {"data_prep/report.py"}
+# Nothing that they do is a knob: they read what others have written.
+TAKE_NO_CONFIGURATION = {
+    "data_prep/report.py",
+    "benchmarks/token_cache.py",
+    "benchmarks/tokenizer_bits_per_byte.py",
+    "benchmarks/tokenizer_peers.py",
+    "benchmarks/tokenizer_splits.py",
+}
 HEAVY = ("torch", "transformers", "deepspeed", "sentencepiece", "matplotlib", "langdetect", "wandb", "datasets")
 
 

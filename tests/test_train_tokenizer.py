@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_frequent_commands_are_counted_more_often() -> None:
 
 
 def test_required_characters_leave_room_in_a_small_vocabulary() -> None:
-    assert len(required_characters(512)) == 1 + 94 + 4
+    assert len(required_characters(512)) == 2 + 94 + 4
     large = required_characters(102400)
     assert {"α", "ℝ", "∑", "≤", "\\"} <= set(large) and len(large) == len(set(large))
 
@@ -154,6 +155,44 @@ def test_commands_become_single_entries(trained: Path) -> None:
     for command in (r"\alpha", r"\frac{", r"\begin{theorem}", r" \emph{", r"\leq", "\n\n"):
         assert len(tokenizer.encode(command)) == 1, command
     assert [tokenizer.decode([i]) for i in tokenizer.encode("2024")] == list("2024")
+
+
+def test_superwords_join_entries_and_never_digits_or_lines(trained: Path) -> None:
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(trained / "tokenizer.model"))
+    superwords = [processor.id_to_piece(i) for i in range(VOCAB - VOCAB // 5 + 1, VOCAB)]
+    assert len(set(superwords)) == len(superwords)
+    assert not any(re.search(r"[0-9\n]", piece) for piece in superwords)
+    assert sum(" " in piece.replace("\u2581", " ").strip() for piece in superwords) > 50
+    report = json.loads((trained / "report" / "report.json").read_text())
+    assert report["trained_on"]["superwords"] == VOCAB // 5
+
+
+def test_superwords_leave_the_cuts_of_the_first_stage(data: Path, trained: Path, tmp_path: Path) -> None:
+    """Joined, never cut anew: every border of the tokens is one without superwords."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString((trained / "tokenizer.model").read_bytes())
+    both = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    del proto.pieces[VOCAB - VOCAB // 5 :]
+    first = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    text = json.loads((data / "val.jsonl").read_text().splitlines()[0])["text"]
+    ends = [{piece.end for piece in model.encode(text, return_type="proto").pieces} for model in (both, first)]
+    assert ends[0] < ends[1]
+
+
+def test_text_that_repeats_too_little_gets_fewer_superwords(tmp_path: Path) -> None:
+    """Words that stand alone on their lines, each of them once: hardly two of their parts stand side by side twice."""
+    words = sorted({"".join(random.Random(i).choices("abcdefgh", k=9)) for i in range(700)})
+    (tmp_path / "train.jsonl").write_text(json.dumps({"id": "1", "text": "\n".join(words)}) + "\n")
+    out = tmp_path / "tokenizer"
+    sizes = ("--set", "vocab_size=1024", "--set", "tokenizer.superword_share=0.3")
+    assert main([*arguments(tmp_path, out), *sizes]) == 0
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert report["vocabulary"] == 1024 and report["trained_on"]["superwords"] < 300
 
 
 def test_the_check_finds_a_damaged_tokenizer(trained: Path, tmp_path: Path) -> None:

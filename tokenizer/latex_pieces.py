@@ -20,11 +20,13 @@ from pathlib import Path
 from data_prep.jsonl import parse_line
 from settings import UserError
 
-PRETOKEN = re.compile(
-    r"""
-      [ ]?\\(?:begin|end)\{[A-Za-z]+\*?\}                   # \begin{align*}
-    | [ ]?\\(?:math[a-z]+|bar|hat|tilde|vec|dot)\{[A-Za-z]\}  # \mathbb{R}
-    | [ ]?\\[A-Za-z]+\*?\{?                                 # \alpha  \frac{  \section*{
+# Units of several symbols that one entry may cover; tried in this order, before the rest.
+UNITS = {
+    "environment": r"[ ]?\\(?:begin|end)\{[A-Za-z]+\*?\}",  # \begin{align*}
+    "alphabet": r"[ ]?\\(?:math[a-z]+|bar|hat|tilde|vec|dot)\{[A-Za-z]\}",  # \mathbb{R}
+}
+REST = r"""
+      [ ]?\\[A-Za-z]+\*?\{?                                 # \alpha  \frac{  \section*{
     | [ ]?\\[^A-Za-z\s]?                                    # \\  \,  \{
     | [ ]?[^\W\d_]+                                         # words and letters
     | \d
@@ -33,12 +35,20 @@ PRETOKEN = re.compile(
     | [ ]?(?:[^\w\s\\]|_)+                                  # }_{   $.   the space before it belongs to it, too
     | [ \t]
     | .
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """
+
+
+def pretoken_pattern(units: Iterable[str]) -> re.Pattern[str]:
+    """The expression whose matches, one after the other, are the pre-tokens; `units` are tried first."""
+    return re.compile("|".join([*units, REST]), re.VERBOSE | re.DOTALL)
+
+
+PRETOKEN = pretoken_pattern(UNITS.values())
 COMMAND = re.compile(r" ?\\[A-Za-z]+")
 # SentencePiece reads lines: these stand for line end and tab during training, and give way to them in the model.
 STAND_INS = {"\n": "\ue00a", "\t": "\ue009"}
+# SentencePiece's sign for a space.
+SPACE = "\u2581"
 # What cannot be trained on: the stand-ins themselves, SentencePiece's sign for a space, other ends of lines.
 UNTRAINABLE = re.compile("[\ue009\ue00a\u2581\x00\r]")
 BATCH_BYTES = 4_000_000
@@ -218,6 +228,6 @@ def mathematical_characters() -> list[str]:
 
 
 def required_characters(vocab_size: int) -> str:
-    """Characters that are entries whatever their count: line end, ASCII, and as much mathematics as the size allows."""
+    """Characters that are entries whatever their count: space, line end, ASCII, as much mathematics as has room."""
     ascii_printable = "".join(map(chr, range(0x21, 0x7F)))
-    return STAND_INS["\n"] + ascii_printable + "".join(mathematical_characters()[: vocab_size // 128])
+    return STAND_INS["\n"] + SPACE + ascii_printable + "".join(mathematical_characters()[: vocab_size // 128])

@@ -18,7 +18,7 @@ FIRST_CODE_POINT = 0xF0000
 MAX_ENTRIES = 0x20000
 # Merges that spell an entry which another merge has spelt already are no entries: this many more are learnt.
 SPARE = 1.25
-# No superword holds a digit, a line end or a tab, nor one of the two kinds of entries that are no text (bytes, control).
+# No superword holds a digit, a line end or a tab, nor an entry that is no text (bytes, control).
 BARRIER = re.compile(r"[\d\n\t\r\x0c]")
 
 
@@ -49,7 +49,7 @@ def learn_superwords(model: Any, texts: Iterable[str], count: int, max_entries: 
         texts: the sample; memory follows its number of tokens (about 100 bytes each).
 
     Returns:
-        pieces as SentencePiece writes them (U+2581 for a space); fewer than `count` where the sample repeats too little.
+        pieces as SentencePiece writes them (U+2581 for a space); fewer than `count` where the text repeats too little.
     """
     import json
 

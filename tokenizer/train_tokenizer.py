@@ -5,7 +5,8 @@ r"""Train the tokenizer: SentencePiece BPE whose entries follow LaTeX, in files 
 
 Documents are sampled by hash of their id, cut into LaTeX-aware pre-tokens (`latex_pieces.py`) and counted;
 SentencePiece learns its merges from the counts, so memory follows the number of distinct pre-tokens and not the size of
-the text. The finished tokenizer is checked against SentencePiece and against its own text before it is put in place.
+the text. A second stage (`superwords.py`) joins entries across words. The finished tokenizer is checked against
+SentencePiece and against its own text before it is put in place.
 Beside it land `tokenizer_manifest.json` (what it was made from) and `report/` (what it does to held-out text).
 """
 
@@ -34,6 +35,7 @@ from data_prep.jsonl import missing_split, write_json
 from data_prep.vocabulary import MULTIPLE, needed_bytes, supported_vocab_size
 from settings import (
     Settings,
+    TokenizerSettings,
     UserError,
     add_config_arguments,
     project_path,
@@ -43,7 +45,9 @@ from settings import (
 )
 from tokenizer.fingerprint import ARTEFACTS
 from tokenizer.latex_pieces import (
+    SPACE,
     STAND_INS,
+    Sample,
     boosted,
     count_pretokens,
     cut,
@@ -55,9 +59,15 @@ from tokenizer.latex_pieces import (
 
 MANIFEST = "tokenizer_manifest.json"
 # What decides the result besides settings and input.
-MODULES = ("tokenizer/train_tokenizer.py", "tokenizer/latex_pieces.py", "tokenizer/tokenizer_report.py")
+MODULES = (
+    "tokenizer/train_tokenizer.py",
+    "tokenizer/latex_pieces.py",
+    "tokenizer/superwords.py",
+    "tokenizer/tokenizer_report.py",
+)
 PACKAGES = ("sentencepiece", "transformers", "tokenizers")
 SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+SENTENCEPIECE_SIGNS = str.maketrans(STAND_INS | {" ": SPACE})
 HELD_OUT_BYTES = 4_000_000
 CHUNK_CHARS = 2000
 # Text that tokenizers are known to damage; each must come back as it went in.
@@ -131,7 +141,7 @@ def train_tokenizer(source: Path, out: Path, settings: Settings, again: tuple[st
     out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".build-", dir=out))
     try:
-        train_model(sample.counts, sample.text_bytes, settings, work, again)
+        superwords = train_stages(source, sample, settings, work, again)
         write_transformers_files(work)
         trained = time.perf_counter()
         held_out, origin = held_out_texts(source, held_out_file, settings, fraction)
@@ -144,6 +154,7 @@ def train_tokenizer(source: Path, out: Path, settings: Settings, again: tuple[st
             "text_bytes": sample.text_bytes,
             "document_share": fraction,
             "distinct_pretokens": len(sample.counts),
+            "superwords": superwords,
         }
         report = write_report(work, held_out, origin, facts)
         files = {name: file_sha256(work / name) for name in ARTEFACTS}
@@ -213,21 +224,70 @@ def is_up_to_date(out: Path, wanted: dict[str, Any]) -> bool:
         return False
 
 
-def train_model(
-    counts: Counter[str], text_bytes: int, settings: Settings, folder: Path, again: tuple[str, str] = ("", "")
-) -> None:
-    """Write `tokenizer.model`: SentencePiece BPE of exactly `vocab_size` entries, learnt from pre-token counts.
+def train_stages(source: Path, sample: Sample, settings: Settings, folder: Path, again: tuple[str, str]) -> int:
+    """Write `tokenizer.model` of exactly `vocab_size` entries in two stages; gives the number of superwords.
+
+    Text that repeats too little for its share of superwords gets those that it has, and more of the first stage.
 
     Raises:
-        UserError: the text has too few pieces for `vocab_size`, or `vocab_size` leaves no room for the alphabet.
+        UserError: see `train_model`.
+    """
+    superwords = int(settings.model.vocab_size * settings.tokenizer.superword_share)
+    while superwords:
+        train_model(sample.counts, sample.text_bytes, settings, folder, again, superwords)
+        found = add_superwords(source, folder / "tokenizer.model", superwords, settings.tokenizer)
+        if found == superwords:
+            return found
+        superwords = found
+    train_model(sample.counts, sample.text_bytes, settings, folder, again)
+    return 0
+
+
+def add_superwords(source: Path, path: Path, count: int, knobs: TokenizerSettings) -> int:
+    """Add `count` superwords to the model at `path`; where there are fewer, add none and give how many there are."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    from tokenizer.superwords import add_pieces, learn_superwords
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(path.read_bytes())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    share = min(1.0, min(knobs.superword_sample_bytes, knobs.sample_bytes) / source.stat().st_size)
+    texts = (
+        cut(text_of(source, number, line), knobs.max_document_bytes)
+        for number, line in sampled_lines(source, knobs.seed, share)
+    )
+    found = learn_superwords(processor, texts, count, knobs.superword_entries)
+    if len(found) == count:
+        add_pieces(proto, found)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+    return len(found)
+
+
+def train_model(
+    counts: Counter[str],
+    text_bytes: int,
+    settings: Settings,
+    folder: Path,
+    again: tuple[str, str] = ("", ""),
+    superwords: int = 0,
+) -> None:
+    """Write `tokenizer.model`: SentencePiece BPE of `vocab_size` - `superwords` entries, from pre-token counts.
+
+    Raises:
+        UserError: the text has too few pieces for that, or it leaves no room for the alphabet.
     """
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
-    knobs, vocab_size = settings.tokenizer, settings.model.vocab_size
+    knobs, vocab_size = settings.tokenizer, settings.model.vocab_size - superwords
     table = folder / "counts.tsv"
     write_counts(boosted(counts, knobs.command_min_count, knobs.command_boost), table)
-    required = required_characters(vocab_size)
+    # SentencePiece drops the required characters that a text lacks where every character of the text is required, too.
+    # So one is not: the first of the most frequent pre-token, which becomes an entry anyway.
+    frequent = max(counts, key=lambda piece: (counts[piece], piece))[0].translate(SENTENCEPIECE_SIGNS)
+    required = required_characters(settings.model.vocab_size).replace(frequent, "")
     try:
         sentencepiece.SentencePieceTrainer.train(
             input=str(table),
@@ -254,7 +314,7 @@ def train_model(
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        raise _training_error(str(error), vocab_size, text_bytes, again) from error
+        raise _training_error(str(error), settings.model.vocab_size, superwords, text_bytes, again) from error
     model = sentencepiece_model_pb2.ModelProto()
     model.ParseFromString((folder / "trained.model").read_bytes())
     back = str.maketrans({stand_in: char for char, stand_in in STAND_INS.items()})
@@ -268,7 +328,9 @@ def train_model(
         leftover.unlink(missing_ok=True)
 
 
-def _training_error(message: str, vocab_size: int, text_bytes: int, again: tuple[str, str]) -> Exception:
+def _training_error(
+    message: str, vocab_size: int, superwords: int, text_bytes: int, again: tuple[str, str]
+) -> Exception:
     """SentencePiece's refusal in the user's terms."""
     have = f"{text_bytes / 1e6:,.1f} MB of text"
     if limit := re.search(r"value <= (\d+)", message):
@@ -281,7 +343,8 @@ def _training_error(message: str, vocab_size: int, text_bytes: int, again: tuple
             f"  deepspeed train.py{again[1]} --set vocab_size={possible}"
         )
     if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        possible = (int(limit[1]) // MULTIPLE + 2) * MULTIPLE
+        share = 1 - superwords / vocab_size
+        possible = (int(int(limit[1]) / share) // MULTIPLE + 2) * MULTIPLE
         return UserError(
             f"vocab_size {vocab_size:,} is too small: {limit[1]} entries are bytes and single characters; "
             f"set it to {possible:,} or more (--set vocab_size={possible})"

@@ -1,0 +1,100 @@
+r"""Tokenizers that differ in one choice each, trained on the same text: what `tokenizer_bits_per_byte.py` compares.
+
+    python benchmarks/tokenizer_variants.py --texts TEXTS --out VARIANTS --set vocab_size=8192
+    python benchmarks/tokenizer_variants.py --texts TEXTS --out VARIANTS --set vocab_size=32000 ours plain-bpe
+
+Writes VARIANTS/NAME-SIZE/, each trained on TEXTS/train.jsonl (see `tokenizer_splits.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if not __package__:  # run as `python benchmarks/tokenizer_variants.py`
+    sys.path.insert(0, str(ROOT))
+
+from data_prep.jsonl import read_jsonl
+from settings import Settings, add_config_arguments, run_command, settings_from_args
+from tokenizer import latex_pieces
+from tokenizer.train_tokenizer import train_tokenizer
+
+# A letter with short scripts as one pre-token: x_i  x^{n}  a_i^j
+SCRIPTS = r"[ ]?[A-Za-z](?:[_^](?:[A-Za-z](?![A-Za-z])|\{[A-Za-z]\}))+"
+# Name -> (overrides, units of several symbols).
+VARIANTS: dict[str, tuple[list[str], list[str]]] = {
+    "ours": ([], [*latex_pieces.UNITS.values()]),
+    "superwords-0": (["tokenizer.superword_share=0"], [*latex_pieces.UNITS.values()]),
+    "superwords-10": (["tokenizer.superword_share=0.1"], [*latex_pieces.UNITS.values()]),
+    "superwords-20": (["tokenizer.superword_share=0.2"], [*latex_pieces.UNITS.values()]),
+    "superwords-40": (["tokenizer.superword_share=0.4"], [*latex_pieces.UNITS.values()]),
+    "superwords-60": (["tokenizer.superword_share=0.6"], [*latex_pieces.UNITS.values()]),
+    "no-units": (["tokenizer.superword_share=0"], []),
+    "scripts": (["tokenizer.superword_share=0"], [*latex_pieces.UNITS.values(), SCRIPTS]),
+}
+# SentencePiece as it comes but for what would lose text: its normalization, and characters that it has not seen.
+PLAIN = {"plain-bpe": "bpe", "plain-unigram": "unigram"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Train tokenizers that differ in one choice each.",
+        epilog="example: python benchmarks/tokenizer_variants.py --texts texts --out variants --set vocab_size=8192",
+    )
+    parser.add_argument("names", nargs="*", help=f"of {', '.join([*VARIANTS, *PLAIN])} (default: all)")
+    parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    add_config_arguments(parser)
+    args = parser.parse_args(argv)
+    if unknown := {*args.names} - {*VARIANTS, *PLAIN}:
+        parser.error(f"no such variant: {', '.join(sorted(unknown))}")
+    source = args.texts.absolute() / "train.jsonl"
+    given = args.overrides
+    for name in args.names or [*VARIANTS, *PLAIN]:
+        overrides, units = VARIANTS.get(name, ([], []))
+        args.overrides = [*given, *overrides]
+        settings = settings_from_args(args)
+        out = args.out.absolute() / f"{name}-{settings.model.vocab_size}"
+        print(f"== {out.name}", flush=True)
+        if name in PLAIN:
+            train_plain(source, out, settings, PLAIN[name])
+            continue
+        # Counted in this very process, which these texts are small enough for.
+        latex_pieces.PRETOKEN = latex_pieces.pretoken_pattern(units)
+        train_tokenizer(source, out, settings, again=("", ""))
+    return 0
+
+
+def train_plain(source: Path, out: Path, settings: Settings, kind: str) -> None:
+    """SentencePiece on the text itself, a line a sentence."""
+    import sentencepiece
+
+    if (out / "tokenizer.model").exists():
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=out, suffix=".txt") as text:
+        for record in read_jsonl(source):
+            text.write(record["text"].encode("utf-8", "replace").decode() + "\n")
+        text.flush()
+        sentencepiece.SentencePieceTrainer.train(
+            input=text.name,
+            model_prefix=str(out / "trained"),
+            model_type=kind,
+            vocab_size=settings.model.vocab_size,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            byte_fallback=True,
+            num_threads=os.cpu_count() or 1,
+            minloglevel=2,
+        )
+    (out / "trained.vocab").unlink()
+    os.replace(out / "trained.model", out / "tokenizer.model")
+
+
+if __name__ == "__main__":
+    run_command(main)
