@@ -36,7 +36,7 @@ from training.engine import (
     start_process_group,
 )
 from training.metrics import MetricsLog, duration, plot_metrics, step_line, validation_line
-from training.run_folder import Run, export_model, find_run, hold_run, record_run
+from training.run_folder import Run, export_model, find_run, hold_run, record_run, tokenizer_origin
 from training.schedule import learning_rate
 
 # A process other than 0 that fails waits this long, so that process 0 can speak first: the launcher ends it then.
@@ -74,7 +74,8 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
     deepspeed_config = resolve_deepspeed_config(project_path(settings.train.deepspeed_config), settings, processes)
 
     device = preflight.find_device(local_processes, local_rank)
-    checks = preflight.checklist(settings, device, processes, repeated_flags(args))
+    flags = repeated_flags(args)
+    checks = preflight.checklist(settings, device, processes, flags)
     failed = sum(bool(check.todo) for check in checks)
     if args.check or failed:
         if rank == 0:
@@ -87,14 +88,14 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
 
     tokenizer_folder = project_path(settings.tokenizer.out)
     caches = {
-        name: ensure_token_cache(path, tokenizer_folder, settings, builder=rank == 0)
-        for name, path in preflight.split_paths(settings).items()
+        name: ensure_token_cache(split, tokenizer_folder, settings, builder=rank == 0, flags=flags)
+        for name, split in preflight.find_splits(settings).items()
     }
     for name, cache in caches.items():
-        if cache.header.num_tokens <= settings.train.seq_len:
+        if cache.num_tokens <= settings.train.seq_len:
             raise UserError(
-                f"{cache.path}: {cache.header.num_tokens} tokens do not fill one window of train.seq_len "
-                f"{settings.train.seq_len}; lower it, or give {name}.jsonl more text (data.val_fraction for val.jsonl)"
+                f"{cache.folder}: {cache.num_tokens} tokens do not fill one window of train.seq_len "
+                f"{settings.train.seq_len}; lower it, or give the split {name} more text (data.val_fraction for val)"
             )
 
     start_process_group(device.cuda, local_rank, local_processes)
@@ -143,7 +144,7 @@ class Trainer:
     ):
         import torch
 
-        from tokenizer.token_cache import token_byte_lengths
+        from tokenizer.encoding import token_byte_lengths
         from training.data import PackedSequences
 
         self.settings, self.train_settings, self.run, self.device = settings, settings.train, run, device
@@ -153,14 +154,22 @@ class Trainer:
         self.data = PackedSequences(caches["train"].tokens, train.seq_len, train.seed)
         self.validation = PackedSequences(caches["val"].tokens, train.seq_len, train.seed)
         self.sequences_per_step = train.micro_batch_size * train.gradient_accumulation_steps * self.processes
-        self.header = caches["train"].header
+        self.cache = caches["train"]
         self.engine = build_engine(settings, deepspeed_config, device.cuda)
         self.torch_device = self.engine.device
         byte_lengths = torch.from_numpy(token_byte_lengths(self.tokenizer_folder))
         self.byte_lengths = byte_lengths.to(self.torch_device)
         self.step = self._resume()
         if self.rank == 0:
-            details = {"processes": self.processes, "device": device.name, "tokenizer": self.header.tokenizer}
+            details = {
+                "processes": self.processes,
+                "device": device.name,
+                "tokenizer": self.cache.tokenizer,
+                "train_sha256": self.cache.source_sha256,
+                "tokenizer_origin": tokenizer_origin(self.tokenizer_folder, settings, self.cache.source_sha256),
+            }
+            for difference in details["tokenizer_origin"]["differences"]:
+                print(f"note: {difference}")
             record_run(run, settings, deepspeed_config, details)
             self._introduce()
         self.log = MetricsLog(run.folder, settings, run.name, self.step) if self.rank == 0 else None
@@ -170,8 +179,8 @@ class Trainer:
             step=self.step,
             processes=self.processes,
             position=self.step * self.sequences_per_step,
-            tokenizer=self.header.tokenizer,
-            train_sha256=self.header.source_sha256,
+            tokenizer=self.cache.tokenizer,
+            train_sha256=self.cache.source_sha256,
         )
 
     def _resume(self) -> int:
@@ -194,7 +203,7 @@ class Trainer:
             print(f"run {self.run.name}: resumed from {self.run.resume} at step {self.step}")
         print(
             f"{parameters:,} parameters in {settings.model.dtype} on {self.processes} x {self.device.name}; "
-            f"{self.header.num_tokens:,} training tokens; {train.max_steps} steps of {tokens:,} tokens "
+            f"{self.cache.num_tokens:,} training tokens; {train.max_steps} steps of {tokens:,} tokens "
             f"({epochs:.2f} epochs)",
             flush=True,
         )
@@ -348,7 +357,7 @@ class Trainer:
             )
 
     def _validation_path(self) -> Path:
-        return preflight.split_paths(self.settings)["val"]
+        return preflight.find_splits(self.settings)["val"].paths[0]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,32 @@ def split_paths(out: Path, split: str) -> list[Path]:
     return found + sorted(out.glob(f"{split}-*-of-*.jsonl")) + sorted(out.glob(f"{split}-*-of-*.jsonl{COMPRESSED}"))
 
 
+def find_split(out: Path, split: str) -> list[Path]:
+    """The files of a split in `out`, where it lies in one form: one, or a numbered set in order; none if it is absent.
+
+    Raises:
+        UserError: it lies there in two forms, or files of the set are missing.
+    """
+    found = split_paths(out, split)
+    forms = {re.sub(r"-\d+-of-", "-*-of-", path.name): path for path in found}
+    if len(forms) > 1:
+        raise UserError(
+            f"{out}: the split lies there in {len(forms)} forms, {' and '.join(forms)}; remove all but one of them "
+            "(manifest.json beside them names those that prepare_dataset.py wrote last)"
+        )
+    if found and (numbered := re.fullmatch(r"(.*-)(\d+)-of-(\d+)(\..*)", found[0].name)):
+        prefix, _, count, ending = numbered.groups()
+        wanted = [out / f"{prefix}{number:05d}-of-{count}{ending}" for number in range(int(count))]
+        if found != wanted:
+            absent = sorted({*wanted} - {*found})
+            raise UserError(
+                f"{out}: {len(found):,} files of {next(iter(forms))} are there, {int(count):,} belong to it; missing: "
+                f"{', '.join(path.name for path in absent[:3])}{' ...' if absent[3:] else ''}; put them back, or make "
+                "the splits again: python data_prep/prepare_dataset.py"
+            )
+    return found
+
+
 def missing_split(path: Path, remedy: str) -> UserError:
     """The error for a split `path` that is not there: `remedy` makes it, unless it is there in another form."""
     others = split_paths(path.parent, path.name.partition(".")[0]) if path.parent.is_dir() else []
@@ -121,6 +148,8 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: not UTF-8 at byte {error.start + 1} of the line") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{where}:{error.colno}: not valid JSON: {error.msg}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{where}: not valid JSON: {error}") from None
     except RecursionError:
         raise UserError(f"{where}: JSON nested too deeply") from None
     if not isinstance(record, dict):
@@ -175,8 +204,8 @@ def write_error(path: Path, error: OSError) -> UserError:
     """What to tell about a failed write, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
-            f"{path}: no space left on the disk or quota; nothing half-written was left. Free some space (or choose "
-            "another --out), then run the same command again: finished work is kept"
+            f"{path}: no space left on the disk or quota; nothing half-written was left. Free some space (or write "
+            "to another disk), then run the same command again: finished work is kept"
         )
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
 

@@ -1,9 +1,12 @@
+import re
+
 import pytest
 
+from data_prep.jsonl import atomic_write
 from settings import load_settings
 from tests import tiny_world
 from training import preflight
-from training.preflight import Device, checklist, render
+from training.preflight import Check, Device, checklist, render
 
 CPU = Device("cpu", "CPU, 2 cores", 8 << 30)
 A100 = Device("cuda", "NVIDIA A100-SXM4-80GB", 80 << 30)
@@ -26,7 +29,10 @@ def test_everything_missing_is_listed_with_its_command(tmp_path):
 def test_everything_there(tmp_path):
     checks = by_name(load_settings(tiny_world.make_world(tmp_path)))
     assert [check.todo for check in checks.values()] == [""] * 5
-    assert checks["token cache"].state.startswith("will be made now for train, val")
+    assert re.fullmatch(
+        r"will be made now: train [\d.]+ MB of text, about 0 s, [\d.]+ MB of disk; val .* of disk",
+        checks["token cache"].state,
+    )
     text = render(list(checks.values()))
     assert text.count("[ok]") == 5 and "!!" not in text
 
@@ -75,3 +81,33 @@ def test_special_tokens_must_be_the_tokenizers(tmp_path):
     settings = load_settings(config, ["eos_token_id=1"])
     check = preflight._tokenizer(tmp_path / "tokenizer", settings, "")
     assert check.todo == "--set eos_token_id=2" and "</s> is token 2, eos_token_id is 1" in check.state
+
+
+def test_a_split_is_accepted_in_every_form_but_not_in_two_or_in_part(tmp_path):
+    settings = load_settings(tiny_world.make_world(tmp_path))
+    plain = tmp_path / "data/train.jsonl"
+    with atomic_write(tmp_path / "data/train-00000-of-00002.jsonl.zst") as file:
+        file.write(plain.read_bytes())
+    assert "in 2 forms, train.jsonl and" in by_name(settings)["data"].state and by_name(settings)["data"].todo
+    plain.unlink()
+    check = by_name(settings)["data"]
+    assert "missing: train-00001-of-00002.jsonl.zst; put them back" in check.state and check.todo
+    with atomic_write(tmp_path / "data/train-00001-of-00002.jsonl.zst") as file:
+        file.write(b"\n")
+    checks = by_name(settings)
+    assert re.fullmatch(r"train [\d.]+ MB in 2 files compressed, val [\d.]+ MB", checks["data"].state)
+    assert not checks["data"].todo and checks["token cache"].state.startswith("will be made now: train")
+
+
+def test_a_token_cache_is_made_or_long_to_make_or_damaged(tmp_path, monkeypatch):
+    settings = load_settings(tiny_world.make_world(tmp_path))
+    monkeypatch.setattr(preflight.token_cache, "LONG_SECONDS", 0)
+    check = by_name(settings)["token cache"]
+    assert "(beforehand, without a GPU: python tokenizer/token_cache.py --config x.json)" in check.state
+    for split in preflight.find_splits(settings).values():
+        cache = preflight.token_cache.ensure_token_cache(split, tmp_path / "tokenizer", settings)
+    assert by_name(settings)["token cache"] == Check("token cache", "made")
+    (cache.folder / "manifest.json").unlink()
+    cache.paths[0].write_bytes(b"TEXTOKEN")
+    check = by_name(settings)["token cache"]
+    assert str(cache.paths[0]) in check.state and "delete it" in check.state and check.todo

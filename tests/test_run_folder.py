@@ -6,7 +6,7 @@ import pytest
 from settings import UserError, load_settings
 from tests import tiny_world
 from training.checkpoint import State
-from training.run_folder import find_run, hold_run, identity, record_run
+from training.run_folder import find_run, hold_run, identity, record_run, tokenizer_origin
 
 
 def settings_of(tmp_path, *overrides):
@@ -92,3 +92,31 @@ def test_a_run_is_held_by_one_process(world):
         hold_run(run)
     held.close()
     hold_run(run).close()
+
+
+def test_a_tokenizer_of_another_text_or_other_knobs_is_told_and_makes_no_other_run(world):
+    settings, manifest = settings_of(world), world / "tokenizer/tokenizer_manifest.json"
+
+    def origin(settings):
+        return tokenizer_origin(world / "tokenizer", settings, "a" * 64)
+
+    assert origin(settings) == {"input_sha256": None, "knobs": None, "differences": []}
+    knobs = {"vocab_size": settings.model.vocab_size, "seed": 0, "a knob of earlier days": 1}
+    manifest.write_text(json.dumps({"input": {"sha256": "a" * 64}, "knobs": knobs}))
+    assert origin(settings) == {"input_sha256": "a" * 64, "knobs": knobs, "differences": []}
+    changed = settings_of(world, "tokenizer.seed=5")
+    assert identity(changed, {}) == identity(settings, {})
+    (told,) = origin(changed)["differences"]
+    assert told.endswith("was trained with seed 0, the configuration has 5")
+    manifest.write_text(json.dumps({"input": {"sha256": "b" * 64}, "knobs": knobs}))
+    (told,) = origin(settings)["differences"]
+    assert "another text (sha256 bbbbbbbbbbbb) than this run's train split (aaaaaaaaaaaa)" in told
+    for damaged in ("", "{}", "[]", '{"input": 3}'):
+        manifest.write_text(damaged)
+        (told,) = origin(settings)["differences"]
+        assert "tokenizer_manifest.json: cannot be read" in told
+
+
+def test_the_layout_of_the_splits_makes_no_other_run(world):
+    layout = ("data.compress=true", "data.output_file_bytes=1000000")
+    assert identity(settings_of(world), {}) == identity(settings_of(world, *layout), {})

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.jsonl import atomic_write
 from settings import ROOT
 from tests import tiny_world
+from tokenizer.fingerprint import tokenizer_fingerprint
 from training.metrics import read_metrics
 
 
@@ -78,6 +80,48 @@ def test_two_steps_on_two_processes(tmp_path):
 
     again = train(config)
     assert again.returncode == 0 and f"run {run.name} is finished" in again.stdout
+
+
+def test_numbered_compressed_splits_train_and_a_run_goes_on_in_another_layout(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=3, val_every=3, save_every=1)
+    data, layout = tmp_path / "data", ("--set", "data.compress=true", "--set", "data.output_file_bytes=9000")
+    manifest = {"input": {"sha256": "b" * 64}, "knobs": {"seed": 7}}
+    (tmp_path / "tokenizer/tokenizer_manifest.json").write_text(json.dumps(manifest))
+    lines = (data / "train.jsonl").read_bytes().splitlines(keepends=True)
+    (data / "train.jsonl").rename(tmp_path / "train.jsonl")
+    for number in range(3):
+        with atomic_write(data / f"train-{number:05d}-of-00003.jsonl.zst") as file:
+            file.write(b"".join(lines[20 * number : 20 * number + 20]))
+    first = train(config, *layout, processes=1)
+    assert first.returncode == 0, first.stdout + first.stderr
+    run = only_run(tmp_path)
+    straight = losses(run)
+    recorded = json.loads((run / "run.json").read_text())
+    assert recorded["tokenizer_origin"]["input_sha256"] == "b" * 64
+    assert [note in first.stdout for note in recorded["tokenizer_origin"]["differences"]] == [True, True]
+
+    shutil.rmtree(run / "export")
+    shutil.rmtree(run / "checkpoints/step-00000003")
+    for path in data.glob("train-*.zst"):
+        path.unlink()
+    (tmp_path / "train.jsonl").rename(data / "train.jsonl")
+    again = train(config, processes=1)
+    assert again.returncode == 0 and "at step 2" in again.stdout, again.stdout + again.stderr
+    assert "building" not in again.stdout and losses(run) == straight
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_tokenizer_is_refused_with_both_fingerprints(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=2, save_every=1)
+    assert train(config, processes=1).returncode == 0
+    run = only_run(tmp_path)
+    there = json.loads((run / "run.json").read_text())["tokenizer"]
+    shutil.rmtree(run / "export")
+    tiny_world.write_tokenizer(tmp_path / "tokenizer", marker="other")
+    here = tokenizer_fingerprint(tmp_path / "tokenizer")
+    result = train(config, processes=1)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert f"its tokenizer fingerprint is {there}, this command's is {here}" in result.stderr
 
 
 @pytest.mark.parametrize(("processes", "missing"), [(1, "data"), (2, "tokenizer")])

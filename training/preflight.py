@@ -12,9 +12,10 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep import jsonl
+from data_prep.jsonl import COMPRESSED, find_split
 from settings import Settings, UserError, project_path
 from tokenizer import token_cache
+from tokenizer.cache_plan import Split, dataset_split
 from tokenizer.fingerprint import tokenizer_fingerprint
 from training import planner
 
@@ -56,21 +57,20 @@ def find_device(local_processes: int, local_rank: int) -> Device:
     return Device("cpu", f"CPU, {os.cpu_count()} cores", memory.available // local_processes)
 
 
-def split_paths(settings: Settings) -> dict[str, Path]:
-    out = project_path(settings.data.out)
-    return {name: out / f"{name}.jsonl" for name in ("train", "val")}
+def find_splits(settings: Settings) -> dict[str, Split]:
+    """Both splits, in whatever form they lie in data.out; UserError where one does not."""
+    return {name: dataset_split(settings, name) for name in ("train", "val")}
 
 
 def checklist(settings: Settings, device: Device, processes: int, flags: str = "") -> list[Check]:
     """Everything that a run needs, looked at without changing anything; `flags` are repeated in the commands to run."""
-    splits = split_paths(settings)
     folder = project_path(settings.tokenizer.out)
-    data = _data(splits, flags)
+    data = _data(settings, flags)
     tokenizer = _tokenizer(folder, settings, flags)
     return [
         data,
         tokenizer,
-        _token_cache(splits, folder, ready=not (data.todo or tokenizer.todo)),
+        _token_cache(settings, folder, flags, ready=not (data.todo or tokenizer.todo)),
         _memory(settings, device, processes),
         _disk(settings),
     ]
@@ -87,20 +87,28 @@ def render(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _data(splits: dict[str, Path], flags: str) -> Check:
-    missing = [str(path) for path in splits.values() if not path.exists()]
+def _data(settings: Settings, flags: str) -> Check:
+    make = f"python data_prep/prepare_dataset.py{flags}"
+    out = project_path(settings.data.out)
+    found = {}
+    for name in ("train", "val"):
+        try:
+            found[name] = find_split(out, name)
+        except UserError as error:  # in two forms, or incomplete
+            return Check("data", str(error), "do that, then the same command")
+    missing = [f"{out / name}.jsonl" for name, paths in found.items() if not paths]
     if missing:
-        plain = ""
-        if any(jsonl.split_paths(path.parent, name) for name, path in splits.items()):
-            plain = (
-                " --set data.compress=false --set data.output_file_bytes=null  (the trainer reads single plain files)"
-            )
-        return Check("data", f"missing: {', '.join(missing)}", f"python data_prep/prepare_dataset.py{flags}{plain}")
-    empty = [str(path) for path in splits.values() if path.stat().st_size == 0]
+        return Check("data", f"missing: {', '.join(missing)}", make)
+    sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in found.items()}
+    empty = [str(found[name][0]) for name, size in sizes.items() if size == 0]
     if empty:
-        return Check("data", f"empty: {', '.join(empty)}", f"python data_prep/prepare_dataset.py{flags}")
-    sizes = ", ".join(f"{name} {path.stat().st_size / 1e6:,.1f} MB" for name, path in splits.items())
-    return Check("data", sizes)
+        return Check("data", f"empty: {', '.join(empty)}", make)
+    return Check("data", ", ".join(f"{name} {_described(found[name], size)}" for name, size in sizes.items()))
+
+
+def _described(paths: list[Path], size: int) -> str:
+    files = f" in {len(paths):,} files" if len(paths) > 1 else ""
+    return f"{size / 1e6:,.1f} MB{files}{' compressed' if paths[0].suffix == COMPRESSED else ''}"
 
 
 def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
@@ -130,20 +138,24 @@ def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
     return Check("tokenizer", f"{folder}, {size:,} entries, fingerprint {fingerprint[:12]}")
 
 
-def _token_cache(splits: dict[str, Path], folder: Path, ready: bool) -> Check:
+def _token_cache(settings: Settings, folder: Path, flags: str, ready: bool) -> Check:
     if not ready:
         return Check("token cache", "not made yet", "made by train.py itself once data and tokenizer are there")
-    fingerprint = tokenizer_fingerprint(folder)
-    stale = [name for name, path in splits.items() if not token_cache.is_current(path, fingerprint)]
-    if not stale:
+    try:
+        splits = find_splits(settings)
+        works = {name: token_cache.work_left(split, folder, settings) for name, split in splits.items()}
+    except UserError as error:
+        return Check("token cache", str(error), "do that, then the same command")
+    left = {name: work for name, work in works.items() if work}
+    if not left:
         return Check("token cache", "made")
-    size = sum(splits[name].stat().st_size for name in stale)
-    free = shutil.disk_usage(splits["train"].parent).free
-    state = f"will be made now for {', '.join(stale)}: {size / 1e6:,.1f} MB of text"
-    if free < 2 * size:
-        return Check(
-            "token cache", state, f"make room: {2 * size / 1e9:.1f} GB may be needed, {free / 1e9:.1f} are free"
-        )
+    state = "will be made now: " + "; ".join(f"{name} {work}" for name, work in left.items())
+    if sum(work.seconds for work in left.values()) > token_cache.LONG_SECONDS:
+        state += f" (beforehand, without a GPU: python tokenizer/token_cache.py{flags})"
+    need = sum(work.disk_bytes for work in left.values())
+    free = shutil.disk_usage(project_path(settings.data.out)).free
+    if free < need:
+        return Check("token cache", state, f"make room: {need / 1e9:.2f} GB may be needed, {free / 1e9:.2f} are free")
     return Check("token cache", state)
 
 

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -21,10 +21,14 @@ from training import checkpoint
 
 # Where things lie and how often they are told: the same run whatever these say.
 NOT_IDENTITY = {
-    "data": {"metadata", "source", "out", "workers", "reject_samples", "shard_papers"},
-    "tokenizer": {"out", "threads"},
+    "data": {
+        *("metadata", "source", "out", "workers", "reject_samples", "shard_papers"),
+        *("output_file_bytes", "compress"),  # the row of tokens is the same in every layout of the files
+    },
     "train": {"runs", "run_name", "log_every", "keep_last", "wandb", "wandb_project", "deepspeed_config"},
 }
+# Written by tokenizer/train_tokenizer.py.
+TOKENIZER_MANIFEST = "tokenizer_manifest.json"
 PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "sentencepiece", "numpy")
 
 
@@ -52,6 +56,8 @@ class Run:
 def identity(settings: Settings, deepspeed_config: dict[str, Any]) -> dict[str, Any]:
     """The configuration without paths and logging: what makes a run that run."""
     config = settings.to_dict()
+    # A tokenizer counts by its files, whose fingerprint each checkpoint carries, and not by the knobs that it had.
+    del config["tokenizer"]
     for section, keys in NOT_IDENTITY.items():
         config[section] = {key: value for key, value in config[section].items() if key not in keys}
     return config | {"deepspeed": deepspeed_config}
@@ -127,6 +133,34 @@ def record_run(run: Run, settings: Settings, deepspeed_config: dict[str, Any], d
         "identity": identity(settings, deepspeed_config),
     }
     _write(run.folder / "run.json", recorded)
+
+
+def tokenizer_origin(folder: Path, settings: Settings, train_sha256: str) -> dict[str, Any]:
+    """What the tokenizer in use was trained on and how, as noted beside it, and in what that differs from this run.
+
+    None of it changes an id, so a run may differ in all of it, knowingly.
+    """
+    path = folder / TOKENIZER_MANIFEST
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        there, knobs = noted["input"]["sha256"], dict(noted["knobs"])
+    except FileNotFoundError:  # not of this project's making
+        return {"input_sha256": None, "knobs": None, "differences": []}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {"input_sha256": None, "knobs": None, "differences": [f"{path}: cannot be read ({error!r})"]}
+    differences = []
+    if there != train_sha256:
+        differences.append(
+            f"{folder}: the tokenizer was trained on another text (sha256 {str(there)[:12]}) than this run's train "
+            f"split ({train_sha256[:12]}); python tokenizer/train_tokenizer.py makes one from that"
+        )
+    now = asdict(settings.tokenizer) | {"vocab_size": settings.model.vocab_size}
+    for key, value in knobs.items():
+        if key in now and now[key] != value:
+            differences.append(
+                f"{folder}: the tokenizer was trained with {key} {value}, the configuration has {now[key]}"
+            )
+    return {"input_sha256": there, "knobs": knobs, "differences": differences}
 
 
 def export_model(model: Any, run: Run, settings: Settings, tokenizer_folder: Path) -> Path:

@@ -1,0 +1,145 @@
+"""From a shard of a split to its token file: what the workers of `token_cache.py` run. Imported, not run."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from settings import Settings, UserError
+from tokenizer.cuts import Cutter, merges_alone_decide
+from tokenizer.source_lines import Source, text_of
+from tokenizer.token_file import TOKEN_DTYPE, Encoded, Shard, write_shard
+
+# Text encoded between two signs of life: a third of a second at the most, after which a worker also notices that its
+# parent is gone.
+BATCH_BYTES = 1_000_000
+
+
+class Encoder:
+    """A folder's tokenizer as the token cache needs it: raw text in, ids out, no special token ever read from text."""
+
+    def __init__(self, folder: Path):
+        from tokenizers import Tokenizer  # the light half of a transformers tokenizer: loads in milliseconds
+
+        self.path = folder / "tokenizer.json"
+        try:
+            self.tokenizer = Tokenizer.from_file(str(self.path))
+            spec = json.loads(self.path.read_text(encoding="utf-8"))
+        except Exception as error:  # the library knows no other
+            raise UserError(
+                f"{self.path}: cannot be read: {error}; train it again: python tokenizer/train_tokenizer.py"
+            ) from None
+        self.tokenizer.encode_special_tokens = True  # a literal "</s>" in a paper stays text
+        self.cutter = Cutter(self.tokenizer, spec) if merges_alone_decide(spec) else None
+
+    def check_fits(self, settings: Settings) -> None:
+        """Raises UserError, naming both sides, where the configuration is not this tokenizer's."""
+        size = 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+        wanted, end = settings.model.vocab_size, settings.model.eos_token_id
+        if size != wanted:
+            raise UserError(
+                f"{self.path} has {size:,} entries, the configuration's vocab_size is {wanted:,}; train a tokenizer of "
+                f"that size (python tokenizer/train_tokenizer.py) or give --set vocab_size={size}"
+            )
+        found = self.tokenizer.token_to_id("</s>")
+        if found not in (None, end):
+            raise UserError(
+                f"{self.path}: </s> is token {found}, the configuration's eos_token_id is {end}; give --set "
+                f"eos_token_id={found}"
+            )
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The tokens of each text: uint32 [tokens]."""
+        return self.cutter.encode(texts) if self.cutter else self.encode_whole(texts)
+
+    def encode_whole(self, texts: Sequence[str]) -> list[np.ndarray]:
+        # "fast": without the offsets of tokens in the text, which take a quarter of the time.
+        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, TOKEN_DTYPE) for encoding in found]
+
+
+@functools.lru_cache(maxsize=1)
+def load_encoder(folder: Path, fingerprint: str) -> Encoder:
+    """The encoder of a folder whose tokenizer has that fingerprint."""
+    return Encoder(folder)
+
+
+def token_byte_lengths(folder: Path) -> np.ndarray:
+    """UTF-8 bytes that each id of a SentencePiece-style tokenizer stands for: int64 [vocab_size]; special tokens 0.
+
+    The sum over a document's tokens is its length in bytes, which turns a loss per token into bits per byte.
+    """
+    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = {token["id"] for token in spec["added_tokens"] if token["special"]}
+    vocab: dict[str, int] = spec["model"]["vocab"]
+    lengths = np.zeros(max([*vocab.values(), *special]) + 1, np.int64)
+    for piece, index in vocab.items():
+        if index not in special:
+            is_byte = len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
+            lengths[index] = 1 if is_byte else len(piece.replace("\u2581", " ").encode("utf-8"))
+    return lengths
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """The work of one shard (`data_prep/pool.py` hands it out)."""
+
+    shard: Shard
+    source: Source
+    tokenizer: Path
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        return self.shard.number
+
+    def without(self, position: int, detail: str) -> NoReturn:
+        """A worker died of this shard for the second time, though it ran alone."""
+        raise UserError(
+            f"{self.folder / self.shard.file_name} (bytes {self.shard.start:,} to {self.shard.stop:,} of the split): "
+            "the worker process that makes it was killed twice, as a rule for want of memory. Finished shards are "
+            "kept: close other programs, then run the same command again"
+        )
+
+
+def make_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
+    """Encode a shard and write its token file; `progress(0, bytes)` tells how far it is.
+
+    Raises:
+        UserError: a line that is no record with a text (with file and line), a source that has changed, a full disk.
+    """
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
+    progress(0, 0)
+    write_shard(job.folder / job.shard.file_name, job.shard, _batches(job, progress))
+    progress(0, job.shard.stop - job.shard.start)
+
+
+def _batches(job: ShardJob, progress: Callable[[int, int], None]) -> Iterator[Encoded]:
+    encoder = load_encoder(job.tokenizer, job.shard.tokenizer)
+    texts: list[str] = []
+    places: list[int] = []
+    size = 0
+    for file, place, line in job.source.lines(job.shard.start, job.shard.stop):
+        if not line.isspace():
+            texts.append(text_of(file, place, line))
+            places.append(file.start + place)
+            size += len(line)
+        if size >= BATCH_BYTES:
+            yield _encoded(encoder, texts, places, job.shard.end_of_text)
+            progress(0, min(file.start + place + len(line), job.shard.stop) - job.shard.start)
+            texts, places, size = [], [], 0
+    yield _encoded(encoder, texts, places, job.shard.end_of_text)
+
+
+def _encoded(encoder: Encoder, texts: list[str], places: list[int], end_of_text: int) -> Encoded:
+    end = np.array([end_of_text], TOKEN_DTYPE)
+    documents = [np.concatenate((tokens, end)) for tokens in encoder.encode(texts)]
+    tokens = np.concatenate([*documents, end[:0]])
+    return Encoded(tokens, [len(document) for document in documents], places, sum(len(t.encode()) for t in texts))
