@@ -35,9 +35,8 @@ from settings import run_command
 from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizer
 from training.data import PackedSequences
 
-CONTEXT, BATCH = 256, 8
+CONTEXT, BATCH = 256, 4
 CHUNK = 128
-HIDDEN, LAYERS, HEADS, FFN = 192, 4, 4, 512
 LEARNING_RATE, WARMUP = 3e-3, 0.1
 HELD_OUT = ("val", "held_out_sources")
 # Of each held-out document, so that long chapters do not outweigh all others.
@@ -52,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("tokenizers", nargs="+", type=Path, help="folders, tokenizer.json or .model files")
     parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="JSONL of results, appended to")
-    parser.add_argument("--flops", type=float, default=6e13)
+    parser.add_argument("--flops", type=float, default=2.4e13)
+    parser.add_argument("--hidden", type=int, default=128, help="hidden size, a multiple of 64")
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for tokenizer in tokenizers:
             done = {(r["tokenizer"], r["seed"], r["flops"]) for r in results(args.out)}
             if (tokenizer.name, seed, args.flops) not in done:
-                result = run(tokenizer, args.texts, args.flops, seed)
+                result = run(tokenizer, args.texts, args.flops, seed, args.hidden, args.layers)
                 with open(args.out, "a", encoding="utf-8") as file:
                     file.write(json.dumps(result) + "\n")
                 print(json.dumps(result), flush=True)
@@ -87,7 +88,7 @@ def rows(tokenizer: AnyTokenizer, path: Path, chars: int | None = None) -> tuple
     return np.concatenate(parts), size
 
 
-def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int) -> dict[str, Any]:
+def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int, hidden: int, layers: int) -> dict[str, Any]:
     """Train one model and measure it."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -98,16 +99,16 @@ def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int) -> dict[s
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=HIDDEN,
-        intermediate_size=FFN,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
+        hidden_size=hidden,
+        intermediate_size=-(-hidden * 8 // 3 // 64) * 64,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=False,
     )
     model = LlamaForCausalLM(config)
-    parameters = sum(p.numel() for p in model.parameters()) - vocabulary * HIDDEN
-    per_token = 6 * parameters + 12 * LAYERS * HIDDEN * CONTEXT
+    parameters = sum(p.numel() for p in model.parameters()) - vocabulary * hidden
+    per_token = 6 * parameters + 12 * layers * hidden * CONTEXT
     steps = round(flops / per_token / (BATCH * CONTEXT))
     data = PackedSequences(tokens, CONTEXT, seed)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
@@ -135,7 +136,7 @@ def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int) -> dict[s
 
 
 def hidden_states(model: Any, batch: Any) -> Any:
-    """What the output layer reads: [batch * context, HIDDEN]; matrix products in bfloat16."""
+    """What the output layer reads: [batch * context, hidden]; matrix products in bfloat16."""
     import torch
 
     with torch.autocast("cpu", torch.bfloat16):

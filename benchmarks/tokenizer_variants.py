@@ -22,10 +22,12 @@ if not __package__:  # run as `python benchmarks/tokenizer_variants.py`
 from data_prep.jsonl import read_jsonl
 from settings import Settings, add_config_arguments, run_command, settings_from_args
 from tokenizer import latex_pieces
+from tokenizer.cache_plan import file_split
 from tokenizer.train_tokenizer import train_tokenizer
 
 # A letter with short scripts as one pre-token: x_i  x^{n}  a_i^j
 SCRIPTS = r"[ ]?[A-Za-z](?:[_^](?:[A-Za-z](?![A-Za-z])|\{[A-Za-z]\}))+"
+BARE = r"[ ]?\\[A-Za-z]+\*?"
 # Name -> (overrides, units of several symbols).
 VARIANTS: dict[str, tuple[list[str], list[str]]] = {
     "ours": ([], [*latex_pieces.UNITS.values()]),
@@ -35,6 +37,12 @@ VARIANTS: dict[str, tuple[list[str], list[str]]] = {
     "superwords-40": (["tokenizer.superword_share=0.4"], [*latex_pieces.UNITS.values()]),
     "superwords-60": (["tokenizer.superword_share=0.6"], [*latex_pieces.UNITS.values()]),
     "no-units": (["tokenizer.superword_share=0"], []),
+    "no-units-20": (["tokenizer.superword_share=0.2"], []),
+    # Commands without the brace that they open, which the second stage may join to them.
+    "bare-20": (["tokenizer.superword_share=0.2"], [*latex_pieces.UNITS.values(), BARE]),
+    "bare-30": (["tokenizer.superword_share=0.3"], [*latex_pieces.UNITS.values(), BARE]),
+    "bare-no-units-30": (["tokenizer.superword_share=0.3"], [BARE]),
+    "scripts-20": (["tokenizer.superword_share=0.2"], [*latex_pieces.UNITS.values(), SCRIPTS]),
     "scripts": (["tokenizer.superword_share=0"], [*latex_pieces.UNITS.values(), SCRIPTS]),
 }
 # SentencePiece as it comes but for what would lose text: its normalization, and characters that it has not seen.
@@ -66,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         # Counted in this very process, which these texts are small enough for.
         latex_pieces.PRETOKEN = latex_pieces.pretoken_pattern(units)
-        train_tokenizer(source, out, settings, again=("", ""))
+        train_tokenizer(file_split(source), out, settings)
     return 0
 
 

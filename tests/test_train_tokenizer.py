@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 
 from settings import UserError
+from tokenizer.artefacts import HARD_TEXTS, check_tokenizer
+from tokenizer.cache_plan import file_split
 from tokenizer.fingerprint import ARTEFACTS, tokenizer_fingerprint
-from tokenizer.latex_pieces import (
-    PRETOKEN,
-    boosted,
-    count_pretokens,
-    cut,
-    is_sampled,
-    pretokens,
-    required_characters,
-    sampled_lines,
-)
+from tokenizer.latex_pieces import PRETOKEN, Sample, boosted, count_pretokens, cut, pretokens, required_characters
+from tokenizer.sampling import Catalogue, catalogue, choose
+from tokenizer.source_lines import read_source
 from tokenizer.tokenizer_report import kind_of
-from tokenizer.train_tokenizer import HARD_TEXTS, check_tokenizer, main
+from tokenizer.train_tokenizer import main
 from tools.sample_grammar import write_paper
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,30 +96,36 @@ def test_required_characters_leave_room_in_a_small_vocabulary() -> None:
     assert {"α", "ℝ", "∑", "≤", "\\"} <= set(large) and len(large) == len(set(large))
 
 
-def test_the_sample_depends_on_ids_and_not_on_their_order(data: Path, tmp_path: Path) -> None:
-    lines = (data / "train.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "turned.jsonl").write_bytes(b"".join(reversed(lines)))
-    chosen = {line for _, line in sampled_lines(data / "train.jsonl", 0, 0.5)}
-    assert chosen == {line for _, line in sampled_lines(tmp_path / "turned.jsonl", 0, 0.5)}
-    assert chosen | {line for _, line in sampled_lines(data / "train.jsonl", 0, 0.5, chosen=False)} == set(lines)
-    assert 15 < len(chosen) < 45
-    assert not is_sampled(b"x", 0, 0.0) and is_sampled(b"x", 0, 1.0)
+def noted(path: Path, max_document_bytes: int = 10**6) -> Catalogue:
+    split = file_split(path)
+    return catalogue(read_source(split.paths, split.notes), max_document_bytes, seed=0, progress=False)
+
+
+def counted(path: Path, sample_bytes: int, workers: int = 1, max_document_bytes: int = 10**6) -> Sample:
+    documents = noted(path, max_document_bytes)
+    return count_pretokens(documents, choose(documents, sample_bytes), max_document_bytes, workers, progress=False)
 
 
 def test_counts_do_not_depend_on_workers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, _ = count_pretokens(data / "train.jsonl", 10**9, 10**6, 0, workers=1, progress=False)
+    one = counted(data / "train.jsonl", 10**9)
     monkeypatch.setattr("tokenizer.latex_pieces.SERIAL_BYTES", 0)
     monkeypatch.setattr("tokenizer.latex_pieces.BATCH_BYTES", 50_000)
-    two, _ = count_pretokens(data / "train.jsonl", 10**9, 10**6, 0, workers=2, progress=False)
-    assert one == two and one.documents == 60
+    assert counted(data / "train.jsonl", 10**9, workers=2) == one and one.documents == 60
+
+
+def test_rare_pretokens_are_left_out_where_there_are_too_many(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = counted(data / "train.jsonl", 10**9)
+    monkeypatch.setattr("tokenizer.latex_pieces.MAX_PRETOKENS", len(whole.counts) - 1)
+    less = counted(data / "train.jsonl", 10**9)
+    assert less.counts == Counter({piece: n for piece, n in whole.counts.items() if piece in less.counts})
+    assert less.forgotten == len(whole.counts) - len(less.counts) > 0
+    assert min(less.counts.values()) > max(n for piece, n in whole.counts.items() if piece not in less.counts)
 
 
 def test_the_sample_keeps_to_its_size(data: Path) -> None:
     size = (data / "train.jsonl").stat().st_size
-    half, share = count_pretokens(data / "train.jsonl", size // 2, 10**6, 0, workers=1, progress=False)
-    assert share == pytest.approx(0.5, abs=0.01) and half.text_bytes < 0.75 * size
-    capped, _ = count_pretokens(data / "train.jsonl", 10**9, 1000, 0, workers=1, progress=False)
-    assert capped.text_bytes <= 60_000
+    assert 0.3 * size < counted(data / "train.jsonl", size // 2).text_bytes < 0.6 * size
+    assert counted(data / "train.jsonl", 10**9, max_document_bytes=1000).text_bytes <= 60_000
 
 
 def test_documents_are_cut_between_characters() -> None:
@@ -264,10 +265,11 @@ def test_a_vocabulary_smaller_than_the_alphabet_is_refused(data: Path, tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "prepare_dataset"),
+        (None, "no such file"),
         ("", "no text"),
         ("{not json}\n", "not valid JSON"),
         ('{"id": "1", "title": "x"}\n', "no 'text'"),
+        ('{"id": "1", "text": "x"}\n{"id": 5, "text": "x"}\n', "train.jsonl at byte 25: the record has no 'id'"),
         ('{"text": "x"}\n', "no 'text'|no 'id'"),
     ],
 )

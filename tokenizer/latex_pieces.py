@@ -7,8 +7,6 @@ run of punctuation (`}_{`), a run of line ends. Imported by `train_tokenizer.py`
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections import Counter, deque
@@ -17,8 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.jsonl import parse_line
-from settings import UserError
+import numpy as np
+
+from tokenizer.sampling import Catalogue
+from tokenizer.source_lines import SourceFile, text_of
 
 # Units of several symbols that one entry may cover; tried in this order, before the rest.
 UNITS = {
@@ -54,8 +54,8 @@ UNTRAINABLE = re.compile("[\ue009\ue00a\u2581\x00\r]")
 BATCH_BYTES = 4_000_000
 # Below this a pool of processes costs more than it saves.
 SERIAL_BYTES = 32_000_000
-# The id opens every record of train.jsonl; with it alone, a document that is not sampled need not be parsed.
-LEADING_ID = re.compile(rb'\{\s*"id"\s*:\s*"([^"\\]+)"')
+# Distinct pre-tokens in memory, some 150 bytes each, and several times that in SentencePiece.
+MAX_PRETOKENS = 20_000_000
 
 
 @dataclass
@@ -65,8 +65,16 @@ class Sample:
     counts: Counter[str] = field(default_factory=Counter)
     documents: int = 0
     text_bytes: int = 0
-    documents_seen: int = 0
-    commands: int = 0
+    # Pre-tokens of small counts that were left out to bound memory.
+    forgotten: int = 0
+
+    def forget(self) -> None:
+        """Leave out the rarest pre-tokens, until half of `MAX_PRETOKENS` are left: no entry comes of them."""
+        limit = 1
+        while len(self.counts) > MAX_PRETOKENS // 2:
+            kept = Counter({piece: count for piece, count in self.counts.items() if count > limit})
+            self.forgotten += len(self.counts) - len(kept)
+            self.counts, limit = kept, limit + 1
 
 
 def pretokens(text: str) -> list[str]:
@@ -80,118 +88,71 @@ def cut(text: str, max_bytes: int) -> str:
     return text if len(raw) <= max_bytes else raw[:max_bytes].decode("utf-8", "ignore")
 
 
-def is_sampled(document_id: bytes, seed: int, fraction: float) -> bool:
-    """Whether a document belongs to the sample: by hash of its id, whatever the order of the file."""
-    if fraction >= 1:
-        return True
-    digest = hashlib.blake2b(b"%d %b" % (seed, document_id), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < fraction * 2**64
-
-
-def sampled_lines(path: Path, seed: int, fraction: float, chosen: bool = True) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of the documents in the sample, or of those outside it, one in memory at a time.
-
-    Raises:
-        UserError: the file cannot be read, or a record has no id.
-    """
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.isspace():
-                    continue
-                leading = LEADING_ID.match(line)
-                document_id = leading[1] if leading else json.dumps(_field(path, number, line, "id")).encode()
-                if is_sampled(document_id, seed, fraction) == chosen:
-                    yield number, line
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def text_of(path: Path, number: int, line: bytes) -> str:
-    """The text of one record."""
-    return _field(path, number, line, "text")
-
-
-def _field(path: Path, number: int, line: bytes, name: str) -> str:
-    value = parse_line(line, f"{path}:{number}").get(name)
-    if not isinstance(value, str):
-        raise UserError(f"{path}:{number}: the record has no '{name}'; is this the train.jsonl of prepare_dataset.py?")
-    return value
-
-
-def count_batch(path: Path, batch: list[tuple[int, bytes]], max_document_bytes: int) -> Sample:
+def count_batch(lines: list[tuple[SourceFile, int, bytes]], max_document_bytes: int) -> Sample:
     """Pre-token counts of some lines; runs in worker processes."""
-    sample = Sample(documents=len(batch))
-    for number, line in batch:
-        text = cut(text_of(path, number, line), max_document_bytes)
+    sample = Sample(documents=len(lines))
+    for line in lines:
+        text = cut(text_of(*line), max_document_bytes)
         sample.counts.update(PRETOKEN.findall(text))
-        sample.text_bytes += len(text.encode("utf-8", "replace"))
+        sample.text_bytes += len(text.encode())
     return sample
 
 
 def count_pretokens(
-    path: Path, sample_bytes: int, max_document_bytes: int, seed: int, workers: int, progress: bool = True
-) -> tuple[Sample, float]:
-    """Count the pre-tokens of a sample of about `sample_bytes` bytes, and give the share of documents that it took.
-
-    The share follows from the file's size, so that one pass over the file is enough. Counts are sums: the result does
-    not depend on `workers` (0: one per core).
-    """
+    documents: Catalogue, chosen: np.ndarray, max_document_bytes: int, workers: int, progress: bool = True
+) -> Sample:
+    """Count the pre-tokens of the chosen documents. The result does not depend on `workers` (0: one per core)."""
     from tqdm import tqdm
 
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    fraction = min(1.0, sample_bytes / size) if size else 1.0
     total = Sample()
     workers = workers or os.cpu_count() or 1
-    bar = tqdm(
-        total=int(size * fraction), unit="B", unit_scale=True, desc="counting", disable=None if progress else True
-    )
+    size = int(documents.sizes[chosen].sum())
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc="counting", disable=None if progress else True)
 
-    def add(part: Sample, batch_bytes: int) -> None:
+    def add(part: Sample) -> None:
         total.counts.update(part.counts)
         total.documents += part.documents
         total.text_bytes += part.text_bytes
-        bar.update(batch_bytes)
+        bar.update(part.text_bytes)
+        if len(total.counts) > MAX_PRETOKENS:  # in the order of the batches, and so at the same place every time
+            total.forget()
 
-    batches = _batches(sampled_lines(path, seed, fraction))
+    batches = _batches(documents.lines(chosen))
     with bar:
-        if workers == 1 or size * fraction <= SERIAL_BYTES:
-            for batch, length in batches:
-                add(count_batch(path, batch, max_document_bytes), length)
+        if workers == 1 or size <= SERIAL_BYTES:
+            for batch in batches:
+                add(count_batch(batch, max_document_bytes))
         else:
             with ProcessPoolExecutor(workers) as pool:
                 waiting: deque = deque()
-                for batch, length in batches:
-                    waiting.append((pool.submit(count_batch, path, batch, max_document_bytes), length))
+                for batch in batches:
+                    waiting.append(pool.submit(count_batch, batch, max_document_bytes))
                     if len(waiting) > 2 * workers:  # no more of the file in memory than the workers can chew
-                        future, done = waiting.popleft()
-                        add(future.result(), done)
-                for future, done in waiting:
-                    add(future.result(), done)
-    return total, fraction
+                        add(waiting.popleft().result())
+                for future in waiting:
+                    add(future.result())
+    return total
 
 
-def _batches(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[list[tuple[int, bytes]], int]]:
-    batch: list[tuple[int, bytes]] = []
+def _batches(lines: Iterable[tuple[SourceFile, int, bytes]]) -> Iterator[list[tuple[SourceFile, int, bytes]]]:
+    batch: list[tuple[SourceFile, int, bytes]] = []
     length = 0
-    for number, line in lines:
-        batch.append((number, line))
-        length += len(line)
+    for line in lines:
+        batch.append(line)
+        length += len(line[2])
         if length >= BATCH_BYTES:
-            yield batch, length
+            yield batch
             batch, length = [], 0
     if batch:
-        yield batch, length
+        yield batch
 
 
-def boosted(counts: Counter[str], min_count: int, boost: int) -> Counter[str]:
+def boosted(counts: Counter[str], min_count: int, boost: int, standard: Iterable[str] = ()) -> Counter[str]:
     r"""The counts with every frequent command counted `boost` times more, so that it becomes an entry of its own.
 
     The boost falls on the bare command and the command after a space (`\alpha`, ` \alpha`), whatever followed it; a
-    pre-token that opens a group (`\frac{`) or is longer (`\mathbb{R}`) keeps its own count beside.
+    pre-token that opens a group (`\frac{`) or is longer (`\mathbb{R}`) keeps its own count beside. The `standard`
+    commands count as frequent ones, however rare they are.
     """
     commands: Counter[str] = Counter()
     for piece, count in counts.items():
@@ -202,6 +163,8 @@ def boosted(counts: Counter[str], min_count: int, boost: int) -> Counter[str]:
     for command, count in commands.items():
         if count >= min_count:
             result[command] += boost * count
+    for command in standard:
+        result[command] = max(result[command], (1 + boost) * min_count)
     return result
 
 

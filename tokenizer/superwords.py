@@ -1,44 +1,40 @@
 r"""The second stage of the vocabulary: entries that run over several words or symbols (` such that`, `\mathcal{O}_X`).
 
-The first stage learns entries within pre-tokens (`latex_pieces.py`). This one encodes the sample with them, and learns
-byte-pair merges of whole entries inside spans that no superword may leave: a line, and no digit, so that digits stay
-single. Superwords get lower scores than every entry of the first stage, so the text is cut as before and its tokens
-are joined afterwards: a command is never cut by them. After Liu et al., SuperBPE: Space Travel for Language Models,
-2025 (arXiv:2503.13423). Imported by `train_tokenizer.py`; not run.
+The first stage learns entries within pre-tokens (`latex_pieces.py`). This one learns byte-pair merges of whole
+pre-tokens that are entries, inside spans that no superword may leave: a line, and no digit, so that digits stay single;
+a pre-token of several entries ends a span, so that superwords begin and end where words and commands do. They get lower
+scores than every entry of the first stage, so the text is cut as before and its tokens are joined afterwards: a command
+is never cut by them. After Liu et al., SuperBPE: Space Travel for Language Models, 2025 (arXiv:2503.13423). Imported by
+`train_tokenizer.py`; not run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from tokenizer.latex_pieces import PRETOKEN, SPACE
 
 # Entries are handed to the trainer as characters: id -> private-use code point of planes 15 and 16 (131,072 of them).
 FIRST_CODE_POINT = 0xF0000
 MAX_ENTRIES = 0x20000
 # Merges that spell an entry which another merge has spelt already are no entries: this many more are learnt.
 SPARE = 1.25
-# No superword holds a digit, a line end or a tab, nor an entry that is no text (bytes, control).
+# No superword holds a digit, a line end or a tab.
 BARRIER = re.compile(r"[\d\n\t\r\x0c]")
 
 
-def is_barrier(piece: str, text: bool) -> bool:
-    """Whether an entry (`text`: it is neither a byte nor a control entry) ends the span of a superword."""
-    return not text or BARRIER.search(piece) is not None
-
-
-def spans(ids: Iterable[int], barriers: frozenset[int] | set[int]) -> Iterator[str]:
-    """The stretches of two and more entries between barriers, an entry a character."""
+def spans(text: str, signs: Mapping[str, str]) -> Iterator[str]:
+    """The stretches of two and more pre-tokens that have a sign, a sign each."""
     span: list[str] = []
-    for index in ids:
-        if index in barriers:
+    for piece in [*PRETOKEN.findall(text), "\n"]:
+        if piece in signs:
+            span.append(signs[piece])
+        else:
             if len(span) > 1:
                 yield "".join(span)
             span = []
-        else:
-            span.append(chr(FIRST_CODE_POINT + index))
-    if len(span) > 1:
-        yield "".join(span)
 
 
 def learn_superwords(model: Any, texts: Iterable[str], count: int, max_entries: int) -> list[str]:
@@ -46,7 +42,7 @@ def learn_superwords(model: Any, texts: Iterable[str], count: int, max_entries: 
 
     Args:
         model: SentencePieceProcessor of the first stage.
-        texts: the sample; memory follows its number of tokens (about 100 bytes each).
+        texts: the sample; memory follows its number of pre-tokens (about 100 bytes each).
 
     Returns:
         pieces as SentencePiece writes them (U+2581 for a space); fewer than `count` where the text repeats too little.
@@ -59,19 +55,21 @@ def learn_superwords(model: Any, texts: Iterable[str], count: int, max_entries: 
     if size > MAX_ENTRIES:
         raise ValueError(f"{size} entries, at most {MAX_ENTRIES} can be joined")
     pieces = [model.id_to_piece(index) for index in range(size)]
-    is_text = [not (model.is_byte(i) or model.is_control(i) or model.is_unknown(i)) for i in range(size)]
-    barriers = {index for index in range(size) if is_barrier(pieces[index], is_text[index])}
-    alphabet = size - len(barriers)
+    signs = {
+        piece.replace(SPACE, " "): chr(FIRST_CODE_POINT + index)
+        for index, piece in enumerate(pieces)
+        if not (model.is_byte(index) or model.is_control(index) or model.is_unknown(index) or BARRIER.search(piece))
+    }
     joined = Tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(
-        vocab_size=alphabet + int(count * SPARE) + 1,
-        initial_alphabet=[chr(FIRST_CODE_POINT + index) for index in range(size) if index not in barriers],
+        vocab_size=len(signs) + int(count * SPARE) + 1,
+        initial_alphabet=[*signs.values()],
         max_token_length=max_entries,
         min_frequency=2,
         show_progress=False,
         special_tokens=[],
     )
-    joined.train_from_iterator((span for text in texts for span in spans(model.encode(text), barriers)), trainer)
+    joined.train_from_iterator((span for text in texts for span in spans(text, signs)), trainer)
     known, found = set(pieces), []
     for left, right in json.loads(joined.to_str())["model"]["merges"]:
         piece = "".join(pieces[ord(char) - FIRST_CODE_POINT] for char in left + right)

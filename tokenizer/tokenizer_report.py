@@ -1,6 +1,7 @@
-r"""What a tokenizer does to text that it has not seen: `report/report.json`, `.html` and `.png`.
+"""What a tokenizer does to text that it has not seen: `report/report.json`, `.html` and `.png`.
 
-Written by `train_tokenizer.py` at its end; imported, not run.
+The measures are those of `evaluate_tokenizer.py`, which compares tokenizers and tells more. Written by
+`train_tokenizer.py` at its end; imported, not run.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.jsonl import write_bytes, write_json
-from data_prep.tex_scan import math_spans
+from tokenizer.any_tokenizer import load_tokenizer
+from tokenizer.latex_pieces import pretokens
+from tokenizer.measures import Tally
+from tokenizer.passages import find_formulas, slices, visible
+from tokenizer.text_units import take_apart
 
-COMMAND = re.compile(r"\\[A-Za-z]+")
-WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]+")
 KINDS = (
     "LaTeX command",
     "word after a space",
     "letters",
+    "several words or symbols",
     "digit",
     "punctuation",
     "white space",
@@ -28,98 +32,61 @@ KINDS = (
     "byte",
     "special",
 )
+SPACE = "\u2581"
+FORMULAS = 8
 
 
 def kind_of(piece: str, index: int) -> str:
     """Which of KINDS an entry is; `piece` writes spaces as SentencePiece does."""
-    body = piece.lstrip("\u2581")
+    body = piece.lstrip(SPACE)
     if index < 4:
         return "special"
     if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
         return "byte"
     if not body.strip():
         return "white space"
-    if body.startswith("\\") and re.match(r"\\[A-Za-z]", body):
-        return "LaTeX command"
-    if body.isalpha():
-        return "letters" if body == piece else "word after a space"
     if body.isdigit():
         return "digit"
+    # With the parts of longer units, as `\begin{ali` and `gn*}` are.
+    if re.fullmatch(r"\\[A-Za-z]+\*?(?:\{[A-Za-z]*\*?\}?)?", body):
+        return "LaTeX command"
+    if re.fullmatch(r"\{?[A-Za-z]+\*?[{}]|\{[A-Za-z]+\*?", piece):
+        return "mixed"
+    # Superwords, which hold no digits.
+    if len(pretokens(piece.replace(SPACE, " "))) > 1 and not any(c.isdigit() for c in body):
+        return "several words or symbols"
+    if body.isalpha():
+        return "letters" if body == piece else "word after a space"
     return "punctuation" if not any(c.isalnum() for c in body) else "mixed"
-
-
-def measure(tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
-    """Counts over `texts`: bytes, tokens, commands and words kept whole, entries used, bytes per token of each text."""
-    totals: Counter[str] = Counter()
-    used: Counter[int] = Counter()
-    per_text: list[float] = []
-    split_commands: Counter[str] = Counter()
-    for text in texts:
-        encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        starts = {start for start, _ in encoded["offset_mapping"]}
-        used.update(encoded["input_ids"])
-        size = len(text.encode("utf-8", "replace"))
-        totals["bytes"] += size
-        totals["tokens"] += len(encoded["input_ids"])
-        if encoded["input_ids"]:
-            per_text.append(size / len(encoded["input_ids"]))
-        for match in COMMAND.finditer(text):
-            cuts = sum(position in starts for position in range(match.start() + 1, match.end()))
-            totals["commands"] += 1
-            totals["commands_whole"] += not cuts
-            if cuts:
-                split_commands[match[0]] += 1
-        for match in WORD.finditer(text):
-            totals["words"] += 1
-            totals["word_tokens"] += 1 + sum(position in starts for position in range(match.start() + 1, match.end()))
-    return {"totals": totals, "used": used, "per_text": per_text, "split_commands": split_commands}
-
-
-def examples(tokenizer: Any, texts: Sequence[str], limit: int = 8) -> list[list[str]]:
-    """Formulas of the texts, of each the first that is long enough to show something, as the entries they become."""
-    found: list[list[str]] = []
-    for text in texts:
-        spans = (text[start:end] for start, end in math_spans(text))
-        formula = next((span for span in spans if 24 <= len(span) <= 120 and "\\" in span), None)
-        if formula:
-            ids = tokenizer.encode(formula, add_special_tokens=False, split_special_tokens=True)
-            found.append(tokenizer.convert_ids_to_tokens(ids))
-        if len(found) == limit:
-            break
-    return found
 
 
 def write_report(folder: Path, texts: Sequence[str], origin: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Measure the tokenizer of `folder` on `texts` (which come from `origin`) and write `folder`/report."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    measured = measure(tokenizer, texts)
-    totals = measured["totals"]
-    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    tokenizer = load_tokenizer(folder)
+    tally = Tally()
+    for text in texts:
+        tally.add(take_apart(text), *tokenizer.cut(text), tokenizer.unknown)
+    measured = tally.results(tokenizer.size)
+    commands = measured["commands"]
+    pieces = tokenizer.pieces()
     report = {
-        "vocabulary": len(tokenizer),
+        "vocabulary": tokenizer.size,
         "entries_by_kind": dict(Counter(kind_of(piece, i) for i, piece in enumerate(pieces))),
         "trained_on": facts,
-        "measured_on": {
-            "origin": origin,
-            "documents": len(texts),
-            "bytes": totals["bytes"],
-            "tokens": totals["tokens"],
-        },
-        "bytes_per_token": totals["bytes"] / max(1, totals["tokens"]),
-        "commands": totals["commands"],
-        "commands_whole": totals["commands_whole"] / totals["commands"] if totals["commands"] else 1.0,
-        "tokens_per_word": totals["word_tokens"] / max(1, totals["words"]),
-        "entries_used": len(measured["used"]),
-        "commands_most_often_split": dict(measured["split_commands"].most_common(20)),
+        "measured_on": {"origin": origin, **{key: measured[key] for key in ("documents", "bytes", "tokens")}},
+        "bytes_per_token": measured["bytes_per_token"] or 0.0,
+        "commands": commands["occurrences"],
+        "commands_whole": 1.0 if commands["whole"] is None else commands["whole"],
+        "tokens_per_word": measured["tokens_per_word"] or 0.0,
+        "entries_used": tokenizer.size - measured["entries"]["never_used"],
+        "commands_most_often_split": commands["most_often_cut"],
         "longest_entries": sorted(pieces[4:], key=lambda p: (-len(p), p))[:40],
-        "examples": examples(tokenizer, texts),
+        "examples": [[part for part, _ in slices(tokenizer, formula)] for formula in find_formulas(texts, FORMULAS)],
     }
     target = folder / "report"
     target.mkdir(exist_ok=True)
     write_json(target / "report.json", report)
-    _plot(report, measured["per_text"], target / "report.png")
+    _plot(report, [size / tokens for size, tokens in tally.per_document if tokens], target / "report.png")
     write_bytes(target / "report.html", _page(report).encode("utf-8", "replace"))
     return report
 
@@ -159,10 +126,10 @@ def _page(report: dict[str, Any]) -> str:
     }
     table = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>\n" for k, v in rows.items())
     formulas = "".join(
-        "<p>" + "".join(f"<span>{html.escape(_visible(piece))}</span>" for piece in line) + "</p>\n"
+        "<p>" + "".join(f"<span>{html.escape(visible(piece))}</span>" for piece in line) + "</p>\n"
         for line in report["examples"]
     )
-    longest = " ".join(f"<span>{html.escape(_visible(piece))}</span>" for piece in report["longest_entries"])
+    longest = " ".join(f"<span>{html.escape(visible(piece))}</span>" for piece in report["longest_entries"])
     style = (
         "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 "
         "1em}th{text-align:left;padding-right:2em;"
@@ -175,7 +142,3 @@ def _page(report: dict[str, Any]) -> str:
         '<img src="report.png" alt="bytes per token; entries by kind">\n'
         f"<h2>Formulas as tokens</h2>\n{formulas}<h2>Longest entries</h2>\n<p>{longest}</p>\n</html>\n"
     )
-
-
-def _visible(piece: str) -> str:
-    return piece.replace("\n", "\u23ce").replace("\t", "\u21e5")
