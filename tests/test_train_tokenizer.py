@@ -17,6 +17,7 @@ from tokenizer.fingerprint import ARTEFACTS, tokenizer_fingerprint
 from tokenizer.latex_pieces import PRETOKEN, Sample, boosted, count_pretokens, cut, pretokens, required_characters
 from tokenizer.sampling import Catalogue, catalogue, choose
 from tokenizer.source_lines import read_source
+from tokenizer.standard_commands import standard_commands
 from tokenizer.tokenizer_report import kind_of
 from tokenizer.train_tokenizer import main
 from tools.sample_grammar import write_paper
@@ -243,6 +244,22 @@ def test_the_same_input_gives_the_same_bytes_and_leaves_other_files_alone(
     assert {path.name for path in out.iterdir()} == {*ARTEFACTS, "code.py", "report", "tokenizer_manifest.json"}
 
 
+def test_what_a_kill_left_is_removed_and_two_at_once_are_told(data: Path, tmp_path: Path) -> None:
+    import fcntl
+    import os
+
+    out = tmp_path / "out"
+    (out / ".build-killed").mkdir(parents=True)
+    descriptor = os.open(out, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process trains a tokenizer there"):
+        main(arguments(data, out))
+    assert (out / ".build-killed").exists()
+    os.close(descriptor)
+    assert main(arguments(data, out)) == 0
+    assert not list(out.glob(".build-*"))
+
+
 def test_too_little_text_names_the_size_that_it_supports(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         main(["--input", str(data / "train.jsonl"), "--out", str(tmp_path / "t"), "--set", "vocab_size=32000"])
@@ -255,6 +272,22 @@ def test_too_little_text_names_the_size_that_it_supports(data: Path, tmp_path: P
         main(["--input", str(data / "train.jsonl"), "--out", str(tmp_path / "t"), "--set", f"vocab_size={possible}"])
         == 0
     )
+
+
+def test_standard_commands_are_entries_though_the_text_lacks_them(data: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    text = (data / "train.jsonl").read_text()
+    absent = [command for command in ("\\bigl", "\\coloneqq", "\\lvert") if command not in text.replace("\\\\", "\\")]
+    counts = boosted(Counter({"x": 1000}), min_count=10, boost=2, standard=absent)
+    assert absent and all(counts[command] == 30 for command in absent)
+    assert standard_commands(640) == [
+        "\\" + name for name in "frac begin end left right mathbb mathcal mathrm text alpha".split()
+    ]
+    out = tmp_path / "tokenizer"
+    assert main([*arguments(data, out), "--set", "vocab_size=3072", "--set", "tokenizer.superword_share=0"]) == 0
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert all(len(tokenizer.encode(command)) == 1 for command in standard_commands(3072))
 
 
 def test_a_vocabulary_smaller_than_the_alphabet_is_refused(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,8 @@ def read_source(paths: Sequence[Path], notes: Path) -> Source:
         {"name": path.name, "bytes_on_disk": state[0], "mtime_ns": state[1], "bytes": size}
         for path, state, size in zip(paths, states, sizes, strict=True)
     ]
-    write_json(notes, {"sha256": sha.hexdigest(), "files": files})
+    if os.access(paths[0].parent, os.W_OK):  # the note saves reading it again; a disk that is read only goes without
+        write_json(notes, {"sha256": sha.hexdigest(), "files": files})
     return _source(paths, sizes, sha.hexdigest())
 
 

@@ -13,7 +13,9 @@ Beside it land `tokenizer_manifest.json` (what it was made from) and `report/` (
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -61,6 +63,8 @@ MODULES = tuple(
     ).split()
 )
 PACKAGES = ("sentencepiece", "transformers", "tokenizers")
+# Folder within the output folder in which a tokenizer is made.
+WORK = ".build-"
 HELD_OUT_BYTES = 4_000_000
 
 
@@ -93,6 +97,27 @@ def train_tokenizer(split: Split, out: Path, settings: Settings, again: tuple[st
         UserError: the input cannot be read, or does not support `vocab_size` entries.
         RuntimeError: the finished tokenizer damages text, or AutoTokenizer and SentencePiece disagree.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        _train(split, out, settings, again)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process at a time trains into a folder; what a killed one left there is removed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for leftover in folder.glob(f"{WORK}*"):
+            shutil.rmtree(leftover)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{folder}: another process trains a tokenizer there; wait for it, or give --out") from None
+    finally:
+        os.close(descriptor)
+
+
+def _train(split: Split, out: Path, settings: Settings, again: tuple[str, str]) -> None:
     started = time.perf_counter()
     knobs, vocab_size = settings.tokenizer, settings.model.vocab_size
     source = read_source(split.paths, split.notes)
@@ -118,8 +143,7 @@ def train_tokenizer(split: Split, out: Path, settings: Settings, again: tuple[st
             f"note: {vocab_size:,} entries want {needed_bytes(vocab_size) / 1e6:,.0f} MB of text to be used at all; "
             f"this text supports about {supported:,} (--set vocab_size={supported})"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".build-", dir=out))
+    work = Path(tempfile.mkdtemp(prefix=WORK, dir=out))
     try:
         fewer = choose(documents, min(knobs.superword_sample_bytes, knobs.sample_bytes))
         superwords = train_stages(sample, lambda: _texts(documents, fewer, settings), settings, work, again)
