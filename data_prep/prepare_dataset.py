@@ -29,6 +29,7 @@ import argparse
 import fcntl
 import hashlib
 import json
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -689,7 +690,7 @@ def print_result(job: Job, manifest: dict[str, Any], settings: Settings) -> None
         f"look at: {job.out / 'report' / 'report.html'}, {job.out / 'report' / 'funnel.png'}, {job.out / 'rejected'}/"
     )
     if counts["written"]:
-        print(f"next:    python tokenizer/train_tokenizer.py{job.flags} --input {job.out / 'train.jsonl'}")
+        print(f"next:    python tokenizer/train_tokenizer.py{job.flags} --set data.out={shlex.quote(str(job.out))}")
 
 
 def show(job: Job, name: str) -> int:

@@ -52,7 +52,8 @@ def trained(data: Path) -> Path:
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
     return [
         "--input", str(data / "train.jsonl"), "--out", str(out),
-        "--set", f"vocab_size={VOCAB}", "--set", "tokenizer.command_min_count=20", *more,
+        "--set", f"vocab_size={VOCAB}", "--set", "tokenizer.command_min_count=20",
+        "--set", "tokenizer.superword_share=0.2", *more,
     ]  # fmt: skip
 
 
@@ -195,6 +196,32 @@ def test_text_that_repeats_too_little_gets_fewer_superwords(tmp_path: Path) -> N
     assert main([*arguments(tmp_path, out), *sizes]) == 0
     report = json.loads((out / "report" / "report.json").read_text())
     assert report["vocabulary"] == 1024 and report["trained_on"]["superwords"] < 300
+
+
+def test_superwords_are_no_parts_of_special_tokens(tmp_path: Path, data: Path) -> None:
+    """transformers would join `<s` and `>` into the control token; training ended with a failed check."""
+    lines = []
+    for line in (data / "train.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        record["text"] += " $t<s$ a<pad b</s> word<s>word<unk>word k>x" * 20
+        lines.append(json.dumps(record))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+    assert main(arguments(tmp_path, tmp_path / "out")) == 0
+    assert check_tokenizer(tmp_path / "out", VOCAB, ["word<s>word</s>t<s> <pad><unk>"]) > len(HARD_TEXTS)
+
+
+def test_a_boost_of_nothing(data: Path, tmp_path: Path) -> None:
+    assert boosted(Counter({"\\frac{": 6}), min_count=1, boost=0) == Counter({"\\frac{": 6})
+    assert main([*arguments(data, tmp_path), "--set", "tokenizer.command_boost=0"]) == 0
+
+
+def test_an_exchanged_file_is_found(trained: Path, tmp_path: Path) -> None:
+    for path in trained.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert tokenizer_fingerprint(tmp_path) == tokenizer_fingerprint(trained)
+    (tmp_path / "tokenizer.model").write_bytes((trained / "tokenizer.model").read_bytes()[:-100])
+    with pytest.raises(UserError, match="not the file that tokenizer_manifest"):
+        tokenizer_fingerprint(tmp_path)
 
 
 def test_the_check_finds_a_damaged_tokenizer(trained: Path, tmp_path: Path) -> None:

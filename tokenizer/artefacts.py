@@ -71,9 +71,9 @@ def check_tokenizer(folder: Path, vocab_size: int, texts: Sequence[str], chunks:
     step = max(200, sum(map(len, texts)) // chunks + 1)
     length = min(step, CHUNK_CHARS)
     cases += [text[start : start + length] for text in texts for start in range(0, len(text), step)]
+    # SentencePiece's own sign for a space is the one character that it loses; the cleaner maps it away.
+    cases = [text for text in cases if "\u2581" not in text and "\x00" not in text]
     for text in cases:
-        if "\u2581" in text or "\x00" in text:  # SentencePiece's own sign for a space: the one character that it loses
-            continue
         ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         if ids != processor.encode(text):
             raise RuntimeError(f"{folder}: AutoTokenizer and SentencePiece disagree on {text[:80]!r}")

@@ -161,7 +161,7 @@ def boosted(counts: Counter[str], min_count: int, boost: int, standard: Iterable
             commands[match[0]] += count
     result = counts.copy()
     for command, count in commands.items():
-        if count >= min_count:
+        if boost and count >= min_count:
             result[command] += boost * count
     for command in standard:
         result[command] = max(result[command], (1 + boost) * min_count)

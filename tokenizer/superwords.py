@@ -55,10 +55,13 @@ def learn_superwords(model: Any, texts: Iterable[str], count: int, max_entries: 
     if size > MAX_ENTRIES:
         raise ValueError(f"{size} entries, at most {MAX_ENTRIES} can be joined")
     pieces = [model.id_to_piece(index) for index in range(size)]
+    special = [pieces[index] for index in range(size) if model.is_control(index) or model.is_unknown(index)]
     signs = {
         piece.replace(SPACE, " "): chr(FIRST_CODE_POINT + index)
         for index, piece in enumerate(pieces)
         if not (model.is_byte(index) or model.is_control(index) or model.is_unknown(index) or BARRIER.search(piece))
+        # transformers would join `<s` and `>` of a text into the special entry, which SentencePiece never does.
+        and not any(token.startswith(piece) or token.endswith(piece) for token in special)
     }
     joined = Tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(

@@ -47,13 +47,12 @@ from settings import (
 )
 from tokenizer.artefacts import check_tokenizer, write_transformers_files
 from tokenizer.cache_plan import Split, dataset_split, file_split
-from tokenizer.fingerprint import ARTEFACTS
+from tokenizer.fingerprint import ARTEFACTS, MANIFEST
 from tokenizer.latex_pieces import count_pretokens, cut
 from tokenizer.learn import train_stages
 from tokenizer.sampling import Catalogue, catalogue, choose
 from tokenizer.source_lines import read_source, text_of
 
-MANIFEST = "tokenizer_manifest.json"
 # What decides the result besides settings and input.
 MODULES = tuple(
     f"tokenizer/{name}.py"

@@ -119,8 +119,10 @@ def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
         spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         size = len(set(spec["model"]["vocab"].values()) | {token["id"] for token in spec["added_tokens"]})
         ids = {token["content"]: token["id"] for token in spec["added_tokens"]} | spec["model"]["vocab"]
-    except (OSError, UserError):
-        return Check("tokenizer", f"missing: {folder / 'tokenizer.json'}", train)
+    except UserError as error:
+        return Check("tokenizer", str(error).partition("; ")[0], train)
+    except OSError as error:
+        return Check("tokenizer", f"{folder / 'tokenizer.json'}: cannot be read: {error.strerror}", train)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return Check("tokenizer", f"{folder / 'tokenizer.json'} cannot be read: {error}", train)
     if size != wanted:
