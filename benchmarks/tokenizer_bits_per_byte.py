@@ -35,6 +35,8 @@ from settings import run_command
 from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizer
 from training.data import PackedSequences
 
+# What tells one run from another.
+RUN = ("tokenizer", "seed", "flops", "hidden", "layers")
 CONTEXT, BATCH = 256, 4
 CHUNK = 128
 LEARNING_RATE, WARMUP = 3e-3, 0.1
@@ -63,13 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokenizers = [load_tokenizer(path) for path in args.tokenizers]
     for seed in range(args.seeds):
         for tokenizer in tokenizers:
-            done = {(r["tokenizer"], r["seed"], r["flops"]) for r in results(args.out)}
-            if (tokenizer.name, seed, args.flops) not in done:
+            done = {tuple(r[key] for key in RUN) for r in results(args.out)}
+            if (tokenizer.name, seed, args.flops, args.hidden, args.layers) not in done:
                 result = run(tokenizer, args.texts, args.flops, seed, args.hidden, args.layers)
                 with open(args.out, "a", encoding="utf-8") as file:
                     file.write(json.dumps(result) + "\n")
                 print(json.dumps(result), flush=True)
-    print(table(results(args.out), args.flops))
+    model = (args.flops, args.hidden, args.layers)
+    print(table([r for r in results(args.out) if tuple(r[key] for key in RUN[2:]) == model]))
     return 0
 
 
@@ -126,6 +129,8 @@ def run(tokenizer: AnyTokenizer, texts: Path, flops: float, seed: int, hidden: i
         "vocabulary": tokenizer.size,
         "seed": seed,
         "flops": flops,
+        "hidden": hidden,
+        "layers": layers,
         "steps": steps,
         "text_read_bytes": round(train_bytes * steps * BATCH * CONTEXT / len(tokens)),
         "epochs": steps * BATCH / data.size,
@@ -184,12 +189,11 @@ def bits_per_byte(model: Any, tokenizer: AnyTokenizer, path: Path) -> float:
     return nats / math.log(2) / size
 
 
-def table(found: Sequence[dict[str, Any]], flops: float) -> str:
+def table(found: Sequence[dict[str, Any]]) -> str:
     """Mean and spread (standard deviation over seeds) of each tokenizer, best first."""
     by_name = defaultdict(list)
     for result in found:
-        if result["flops"] == flops:
-            by_name[result["tokenizer"], result["vocabulary"]].append(result)
+        by_name[result["tokenizer"], result["vocabulary"]].append(result)
     lines = [f"{'tokenizer':28} {'entries':>8} seeds  text read  " + "  ".join(f"{name:>18}" for name in HELD_OUT)]
     for (name, size), runs in sorted(by_name.items(), key=lambda item: statistics.mean(r["val"] for r in item[1])):
         cells = []
