@@ -80,7 +80,8 @@ def file_split(path: Path) -> Split:
     if not path.is_file():
         beside = find_split(path.parent, name)
         told = f"; the split lies there as {beside[0].name}{' ...' if beside[1:] else ''}" if beside else ""
-        raise UserError(f"{path}: no such file{told}; without --input, both splits of data.out are taken as they are")
+        what = "a folder, not a file" if path.is_dir() else f"no such file{told}"
+        raise UserError(f"{path}: {what}; without --input, what prepare_dataset.py wrote to data.out is taken as it is")
     return Split(name, (path,))
 
 
@@ -170,7 +171,9 @@ def forecast(split: Split, encoder: Encoder, text_bytes: int, workers: int) -> W
 
 
 def size_text(size: float) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e10 else f"{size / 1e6:,.1f} MB"
+    if size >= 1e10:
+        return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
 def duration_text(seconds: float) -> str:

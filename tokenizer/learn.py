@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data_prep.vocabulary import MULTIPLE, needed_bytes, supported_vocab_size
 from settings import Settings, UserError
+from tokenizer.cache_plan import size_text
 from tokenizer.latex_pieces import SPACE, STAND_INS, Sample, boosted, required_characters, write_counts
 from tokenizer.standard_commands import standard_commands
 
@@ -126,13 +127,12 @@ def _training_error(
     message: str, vocab_size: int, superwords: int, text_bytes: int, again: tuple[str, str]
 ) -> Exception:
     """SentencePiece's refusal in the user's terms."""
-    have = f"{text_bytes / 1e6:,.1f} MB of text"
+    have, needed = f"{size_text(text_bytes)} of text", size_text(needed_bytes(vocab_size))
     if limit := re.search(r"value <= (\d+)", message):
         possible = min(int(limit[1]) // MULTIPLE * MULTIPLE, supported_vocab_size(text_bytes))
         return UserError(
-            f"vocab_size {vocab_size:,} is more than the text has pieces for: about "
-            f"{needed_bytes(vocab_size) / 1e6:,.0f} MB of "
-            f"text are needed, {have} are there, which supports {possible:,} entries. Give more text, or go on with:\n"
+            f"vocab_size {vocab_size:,} is more than the text has pieces for: about {needed} of text are needed, {have} "
+            f"are there, which supports {possible:,} entries. Give more text, or go on with:\n"
             f"  python tokenizer/train_tokenizer.py{again[0]} --set vocab_size={possible}\n"
             f"  deepspeed train.py{again[1]} --set vocab_size={possible}"
         )
@@ -140,7 +140,8 @@ def _training_error(
         share = 1 - superwords / vocab_size
         possible = (int(int(limit[1]) / share) // MULTIPLE + 2) * MULTIPLE
         return UserError(
-            f"vocab_size {vocab_size:,} is too small: {limit[1]} entries are bytes and single characters; "
+            f"vocab_size {vocab_size:,} is too small: {limit[1]} entries are bytes and single characters"
+            f"{f', {superwords:,} superwords (tokenizer.superword_share)' if superwords else ''}; "
             f"set it to {possible:,} or more (--set vocab_size={possible})"
         )
     return RuntimeError(f"SentencePiece could not train on {have}: {message}")

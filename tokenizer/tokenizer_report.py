@@ -110,11 +110,19 @@ def _plot(report: dict[str, Any], per_text: Sequence[float], path: Path) -> None
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
+def _shares(rows: dict[str, list[int]]) -> str:
+    """The largest groups of the sample and what was taken of each."""
+    largest = sorted(rows.items(), key=lambda row: (-row[1][1], row[0]))
+    shown = [f"{name} {taken / 1e6:,.1f} of {there / 1e6:,.1f} MB" for name, (there, taken) in largest[:12]]
+    return ", ".join(shown) + (f" and {len(largest) - 12:,} more" if len(largest) > 12 else "")
+
+
 def _page(report: dict[str, Any]) -> str:
     facts = report["trained_on"]
     rows = {
         "vocabulary": f"{report['vocabulary']:,} entries",
         "trained on": f"{facts['documents']:,} documents, {facts['text_bytes'] / 1e6:,.1f} MB",
+        **{f"sample by {kind}": _shares(rows) for kind, rows in facts["bytes_there_and_sampled"].items()},
         "measured on": f"{report['measured_on']['origin']}: {report['measured_on']['documents']:,} documents, "
         f"{report['measured_on']['bytes'] / 1e6:,.2f} MB",
         "bytes per token": f"{report['bytes_per_token']:.3f}",

@@ -46,7 +46,7 @@ from settings import (
     settings_from_args,
 )
 from tokenizer.artefacts import check_tokenizer, write_transformers_files
-from tokenizer.cache_plan import Split, dataset_split, file_split
+from tokenizer.cache_plan import Split, dataset_split, file_split, size_text
 from tokenizer.fingerprint import ARTEFACTS, MANIFEST
 from tokenizer.latex_pieces import count_pretokens, cut
 from tokenizer.learn import train_stages
@@ -139,7 +139,7 @@ def _train(split: Split, out: Path, settings: Settings, again: tuple[str, str]) 
     supported = supported_vocab_size(sample.text_bytes)
     if supported < vocab_size:
         print(
-            f"note: {vocab_size:,} entries want {needed_bytes(vocab_size) / 1e6:,.0f} MB of text to be used at all; "
+            f"note: {vocab_size:,} entries want {size_text(needed_bytes(vocab_size))} of text to be used at all; "
             f"this text supports about {supported:,} (--set vocab_size={supported})"
         )
     work = Path(tempfile.mkdtemp(prefix=WORK, dir=out))
