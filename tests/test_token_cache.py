@@ -423,7 +423,7 @@ def test_a_manifest_of_other_counts_is_refused(world):
 def test_too_little_disk_is_refused_for_what_is_still_to_be_made(world, monkeypatch):
     usage = shutil.disk_usage(world[1])
     monkeypatch.setattr(token_cache.shutil, "disk_usage", lambda _: usage._replace(free=50_000))
-    with pytest.raises(UserError, match=r"about 0\.1 MB are needed, 0\.1 MB are free; make room"):
+    with pytest.raises(UserError, match=r"about 87\.2 kB are needed, 50\.0 kB are free; make room"):
         build(world)
     monkeypatch.setattr(token_cache.shutil, "disk_usage", lambda _: usage)
     cache = build(world)

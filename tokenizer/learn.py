@@ -131,8 +131,8 @@ def _training_error(
     if limit := re.search(r"value <= (\d+)", message):
         possible = min(int(limit[1]) // MULTIPLE * MULTIPLE, supported_vocab_size(text_bytes))
         return UserError(
-            f"vocab_size {vocab_size:,} is more than the text has pieces for: about {needed} of text are needed, {have} "
-            f"are there, which supports {possible:,} entries. Give more text, or go on with:\n"
+            f"vocab_size {vocab_size:,} is more than the text has pieces for: about {needed} of text are needed, "
+            f"{have} are there, which supports {possible:,} entries. Give more text, or go on with:\n"
             f"  python tokenizer/train_tokenizer.py{again[0]} --set vocab_size={possible}\n"
             f"  deepspeed train.py{again[1]} --set vocab_size={possible}"
         )
