@@ -30,7 +30,7 @@ def test_everything_there(tmp_path):
     checks = by_name(load_settings(tiny_world.make_world(tmp_path)))
     assert [check.todo for check in checks.values()] == [""] * 5
     assert re.fullmatch(
-        r"will be made now: train [\d.]+ MB of text, about 0 s, [\d.]+ MB of disk; val .* of disk",
+        r"will be made now: train [\d.]+ kB of text, about 0 s, [\d.]+ kB of disk; val .* of disk",
         checks["token cache"].state,
     )
     text = render(list(checks.values()))

@@ -16,7 +16,7 @@ from data_prep.jsonl import COMPRESSED, find_split
 from settings import Settings, UserError, project_path
 from tokenizer import token_cache
 from tokenizer.cache_plan import Split, dataset_split
-from tokenizer.fingerprint import tokenizer_fingerprint
+from tokenizer.fingerprint import IDENTITY, tokenizer_fingerprint
 from training import planner
 
 GIB = 2**30
@@ -120,7 +120,8 @@ def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
         size = len(set(spec["model"]["vocab"].values()) | {token["id"] for token in spec["added_tokens"]})
         ids = {token["content"]: token["id"] for token in spec["added_tokens"]} | spec["model"]["vocab"]
     except UserError as error:
-        return Check("tokenizer", str(error).partition("; ")[0], train)
+        absent = [str(folder / name) for name in IDENTITY if not (folder / name).exists()]
+        return Check("tokenizer", f"missing: {', '.join(absent)}" if absent else str(error).partition("; ")[0], train)
     except OSError as error:
         return Check("tokenizer", f"{folder / 'tokenizer.json'}: cannot be read: {error.strerror}", train)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
