@@ -1,5 +1,6 @@
 """Downloads against local servers that speak the protocols, with failures injected."""
 
+import functools
 import gzip
 import hashlib
 import io
@@ -456,7 +457,8 @@ def test_answers_without_bytes_or_with_others_end(tmp_path, monkeypatch, quick, 
 def test_interrupted_among_failures_it_ends_soon_and_says_so(tmp_path, monkeypatch):
     with LyingBucket(lambda data, asked: (503, {}, b""), monkeypatch) as server:
         command = [sys.executable, str(ROOT / "data_prep/download.py"), "sources", "--out", str(tmp_path), "--yes"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
         while len(server.requests) < 6:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
