@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             size = grow(args.texts / "train.jsonl", path, copies)
             for name in args.methods:
                 command = [sys.executable, __file__, "--texts", str(args.texts), "--run", name, str(path)]
-                seconds, memory = cost(f"{subprocess.list2cmdline(command)}{repeated_flags(args)}")
+                seconds, memory = cost([*command, *shlex.split(repeated_flags(args))])
                 found[name].append((size, seconds, memory))
                 print(
                     f"{name:24} {size / 1e6:8.1f} {seconds:8.1f} {seconds / size * 1e6:6.2f} {memory / 1e9:8.2f}",
@@ -104,12 +105,12 @@ def with_own_words(text: str, copy: int, frequent: set[str]) -> str:
     return WORD.sub(turned, text) if copy else text
 
 
-def cost(command: str) -> tuple[float, float]:
+def cost(command: Sequence[str]) -> tuple[float, float]:
     """Seconds of processor time and bytes of peak memory of a process and those that it waited for."""
-    process = subprocess.Popen(command, shell=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise UserError(f"failed: {command}")
+        raise UserError(f"failed: {shlex.join(command)}")
     return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024.0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from settings import ROOT, Settings, UserError, project_path
-from tokenizer.fingerprint import ARTEFACTS
+from tokenizer.fingerprint import ARTEFACTS, MANIFEST
 from training import checkpoint
 
 # Where things lie and how often they are told: the same run whatever these say.
@@ -28,7 +28,6 @@ NOT_IDENTITY = {
     "train": {"runs", "run_name", "log_every", "keep_last", "wandb", "wandb_project", "deepspeed_config"},
 }
 # Written by tokenizer/train_tokenizer.py.
-TOKENIZER_MANIFEST = "tokenizer_manifest.json"
 PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "sentencepiece", "numpy")
 
 
@@ -140,7 +139,7 @@ def tokenizer_origin(folder: Path, settings: Settings, train_sha256: str) -> dic
 
     None of it changes an id, so a run may differ in all of it, knowingly.
     """
-    path = folder / TOKENIZER_MANIFEST
+    path = folder / MANIFEST
     try:
         noted = json.loads(path.read_text(encoding="utf-8"))
         there, knobs = noted["input"]["sha256"], dict(noted["knobs"])
