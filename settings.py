@@ -180,6 +180,8 @@ class TrainSettings:
     runs: str
     run_name: str | None
     seq_len: int = knob(1)
+    # Attention stays within a document, whose positions start at 0; otherwise a window is one text (GPT-3's way).
+    document_masking: bool
     micro_batch_size: int = knob(1)
     gradient_accumulation_steps: int = knob(1)
     max_steps: int = knob(1)
@@ -192,14 +194,39 @@ class TrainSettings:
     adam_eps: float = knob(1e-20)
     weight_decay: float = knob(0)
     max_grad_norm: float = knob(0)
-    gradient_checkpointing: bool
+    # Layers whose activations are made again in the backward pass, spread evenly over the model: "none", a number of
+    # them, "all"; "auto" takes the fewest that fit into memory. Results do not depend on it.
+    gradient_checkpointing: Literal["auto", "none", "all"] | int = knob(0)
+    # Who computes the loss over the vocabulary, the norms and the gated MLP, and attention (training/kernels.py says
+    # what "auto" takes here and falls back, saying so, where a package is missing).
+    loss_kernel: Literal["auto", "chunked", "torch", "liger", "full"]
+    layer_kernels: Literal["auto", "torch", "liger"]
+    attention: Literal["sdpa", "eager"]
+    fused_adamw: bool
+    # torch.compile of each layer; needs a C++ compiler on the CPU.
+    compile: bool
     seed: int = knob(0, 2**63 - 1)
     # Steps between validations, and sequences read at each (the same ones every time; null reads the whole split).
     val_every: int = knob(1)
     val_sequences: int | None = knob(1)
-    # Steps between checkpoints, and how many of the last ones are kept.
+    # Stop after this many validations in a row that were not better than the best by `early_stop_gain` bits per byte
+    # (null: never), and whether the checkpoint of the best validation is kept and exported at the end.
+    early_stop_patience: int | None = knob(1)
+    early_stop_gain: float = knob(0)
+    keep_best: bool
+    # Steps between checkpoints; the last `keep_last` are kept, and those of every `keep_every`-th step for good (null:
+    # none). In the background: training goes on while a copy in memory is written.
     save_every: int = knob(1)
     keep_last: int = knob(1)
+    keep_every: int | None = knob(1)
+    background_checkpoints: bool
+    # A loss that lies this many standard deviations above the mean of the last 100 steps is a spike (null: not looked
+    # for). It is logged with the ids of its documents; "rewind" also goes back to the last checkpoint and skips the
+    # windows read since, for losses that are not finite too, which otherwise end the run.
+    spike_sigmas: float | None = knob(1)
+    on_spike: Literal["log", "rewind"]
+    # A process that makes no progress for this long ends the run with a message.
+    hang_seconds: float = knob(5)
     log_every: int = knob(1)
     wandb: Literal["online", "offline", "disabled"]
     wandb_project: str
@@ -383,10 +410,14 @@ def _build(kind: type, raw: dict[str, Any], prefix: str, config: Path, extra: tu
 def _typed(value: Any, hint: Any, name: str, config: Path) -> Any:
     """`value` as the annotation `hint` asks, or a UserError naming both."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):  # typing's own where a Literal takes part
         if value is None and type(None) in args:
             return None
-        return _typed(value, next(a for a in args if a is not type(None)), name, config)
+        kinds = [kind for kind in args if kind is not type(None)]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # A choice of words or a number: judged, and refused, as what it looks like.
+        words = [kind for kind in kinds if (typing.get_origin(kind) is Literal) != number]
+        return _typed(value, (words or kinds)[0], name, config)
     if origin is Literal:
         if value in args:
             return value

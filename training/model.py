@@ -20,7 +20,7 @@ def build_model(settings: Settings) -> torch.nn.Module:
     config._attn_implementation = "sdpa"
     torch.manual_seed(settings.train.seed)
     model = LlamaForCausalLM(config).to(DTYPES[settings.model.dtype])
-    if settings.train.gradient_checkpointing:
+    if settings.train.gradient_checkpointing not in ("none", 0):
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.config.use_cache = False
     return model
