@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.data import PackedSequences, hash_key, permute
+from training.data import Loader, PackedSequences, hash_key, permute, step_seed
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000])
@@ -44,3 +44,31 @@ def test_a_step_reads_the_same_windows_on_any_number_of_processes(processes, acc
         for rank in range(processes)
     ]
     assert np.array_equal(np.concatenate(read), data.batch(step * 12, 12))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_loader_gives_a_process_its_micro_batches_in_order(rank):
+    data = PackedSequences(np.arange(1001, dtype=np.uint32), seq_len=10, seed=0)
+    loader = Loader(data, position=24, sequences_per_step=12, stride=6, offset=3 * rank, count=3, pin=False)
+    for first in (24, 30, 36, 42, 48, 54, 60):
+        assert np.array_equal(loader.next().numpy(), data.batch(first + 3 * rank, 3))
+    loader.close()
+    assert not loader.thread.is_alive()
+
+
+def test_what_fails_in_the_loader_is_raised_where_the_batch_is_asked_for():
+    class Gone:
+        size = 10
+
+        def batch(self, *_):
+            raise OSError(5, "Input/output error")
+
+    loader = Loader(Gone(), position=0, sequences_per_step=1, stride=1, offset=0, count=1, pin=False)
+    with pytest.raises(OSError, match="Input/output error"):
+        loader.next()
+    loader.close()
+
+
+def test_a_step_has_random_numbers_of_its_own():
+    seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)}
+    assert len(seeds) == 200 and all(0 <= seed < 2**63 for seed in seeds)

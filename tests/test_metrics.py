@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from settings import UserError, load_settings
-from training.metrics import MetricsLog, duration, plot_metrics, read_metrics, step_line
+from training.metrics import MetricsLog, StepClock, amount, duration, plot_metrics, read_metrics, step_line
 
 STEP = {
     "step": 7,
@@ -12,6 +12,10 @@ STEP = {
     "learning_rate": 1e-3,
     "grad_norm": 0.5,
     "tokens_per_second": 12345.6,
+    "tokens_per_second_per_device": 12345.6,
+    "gpu_utilization": None,
+    "data_wait": 0.0021,
+    "seconds_left": 3700.0,
     "mfu": None,
     "memory_bytes": 3 * 2**30,
     "tokens": 700,
@@ -20,8 +24,11 @@ STEP = {
 
 def test_step_line_shows_mfu_only_where_it_is_known():
     assert step_line(STEP, 100) == (
-        "step   7/100  loss 3.2500  lr 1.00e-03  grad_norm 0.50  12,346 tokens/s  memory 3.0 GiB"
+        "step   7/100  loss 3.2500  lr 1.00e-03  grad_norm 0.50  12,346 tokens/s  memory 3.0 GiB  data wait 0.2%  "
+        "700 tokens  left 1h 01m"
     )
+    two = step_line(STEP | {"tokens_per_second_per_device": 6172.8, "gpu_utilization": 0.97, "tokens": 52.18e9}, 100)
+    assert "12,346 tokens/s  6,173 a device  gpu 97%" in two and "52.2B tokens" in two
     assert "mfu 51.2%" in step_line(STEP | {"mfu": 0.512}, 100)
     assert "grad_norm -" in step_line(STEP | {"grad_norm": None}, 100)
 
@@ -66,3 +73,33 @@ def test_infinity_is_null(tmp_path: Path):
     log.write({"step": 1, "grad_norm": float("inf"), "loss": 2.0})
     log.close()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "grad_norm": null, "loss": 2.0}\n'
+
+
+def test_going_back_drops_what_was_measured_and_keeps_what_happened(tmp_path: Path):
+    log = MetricsLog(tmp_path, load_settings(overrides=["train.wandb=disabled"]), "run", step=0)
+    for step in range(1, 6):
+        log.write(STEP | {"step": step})
+    log.event(5, "spike", "the loss went up", documents=["2301.00001"])
+    log.back_to(3)
+    log.write(STEP | {"step": 4, "loss": 1.0})
+    log.close()
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [r["step"] for r in records] == [1, 2, 3, 5, 4] and records[3]["documents"] == ["2301.00001"]
+    assert MetricsLog(tmp_path, load_settings(overrides=["train.wandb=disabled"]), "run", step=2).reached == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (999, "999"), (12345, "12.3k"), (4.56e6, "4.56M"), (52.18e9, "52.2B"), (2e12, "2T")]
+)
+def test_amount(number, text):
+    assert amount(number) == text
+
+
+def test_the_clock_gives_all_time_to_a_phase(monkeypatch):
+    times = iter([0.0, 1.0, 1.5, 4.0, 4.0])
+    monkeypatch.setattr("training.metrics.time.perf_counter", lambda: next(times))
+    clock = StepClock()
+    for phase in ("data", "forward", "data"):
+        clock.lap(phase)
+    clock.steps += 1
+    assert clock.take() == {"data": 3.5, "forward": 0.5} and clock.steps == 0 and not clock.take()

@@ -1,40 +1,112 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
 from settings import load_settings
-from training import model as model_module
-from training.model import NextTokenLoss, build_model, next_token_loss
+from training.kernels import Kernels, resolve_kernels
+from training.model import NextTokenLoss, build_model, checkpointed_layers, document_positions
 
 TINY = [
     *("vocab_size=64", "hidden_size=32", "intermediate_size=48", "num_hidden_layers=2", "num_attention_heads=2"),
     *("num_key_value_heads=2", "max_position_embeddings=64", "train.seq_len=32", "dtype=float32"),
 ]
+SEED = torch.Generator().manual_seed(1)
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 4096])
-def test_chunked_loss_and_its_gradients_equal_the_plain_ones(monkeypatch, chunk):
-    monkeypatch.setattr(model_module, "LOSS_CHUNK_TOKENS", chunk)
-    torch.manual_seed(0)
-    hidden = torch.randn(2, 7, 16, requires_grad=True)
-    head = torch.randn(50, 16, requires_grad=True)
-    targets = torch.randint(0, 50, (2, 7))
-    ours = next_token_loss(hidden, head, targets)
-    plain = F.cross_entropy((hidden @ head.T).view(-1, 50), targets.view(-1), reduction="none").view(2, 7)
-    torch.testing.assert_close(ours, plain)
-    for got, want in zip(
-        torch.autograd.grad(ours.mean(), (hidden, head)), torch.autograd.grad(plain.mean(), (hidden, head)), strict=True
-    ):
-        torch.testing.assert_close(got, want)
+def test_the_reference_model_has_its_number_of_parameters():
+    with torch.device("meta"):
+        model = build_model(load_settings())
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_633_781_760
 
 
-@pytest.mark.parametrize("checkpointing", ["true", "false"])
-def test_loss_equals_that_of_transformers(checkpointing):
-    settings = load_settings(overrides=[*TINY, f"train.gradient_checkpointing={checkpointing}"])
-    module = NextTokenLoss(build_model(settings)).train()
-    tokens = torch.randint(0, 64, (3, 33), generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("kernel", ["chunked", "full", "torch"])
+def test_loss_equals_that_of_transformers(kernel):
+    module = NextTokenLoss(build_model(load_settings(overrides=TINY)), Kernels(loss=kernel)).train()
+    tokens = torch.randint(0, 64, (3, 33), generator=SEED)
     # transformers shifts the labels itself
     torch.testing.assert_close(module(tokens), module.model(input_ids=tokens, labels=tokens).loss)
+    torch.testing.assert_close(module.token_losses(tokens).mean(), module(tokens))
+
+
+def gradients(tokens, *overrides, checkpointed=0, kernels=None):
+    module = NextTokenLoss(build_model(load_settings(overrides=[*TINY, *overrides]), kernels, checkpointed), kernels)
+    torch.manual_seed(3)  # of dropout
+    loss = module.train()(tokens)
+    loss.backward()
+    return [loss.detach(), *(parameter.grad for parameter in module.parameters())]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_checkpointed_layers_change_nothing(dtype, dropout):
+    tokens = torch.randint(0, 64, (2, 17), generator=SEED)
+    flags = (f"dtype={dtype}", f"attention_dropout={dropout}", "num_hidden_layers=3")
+    plain = gradients(tokens, *flags)
+    for count in (1, 2, 3):
+        again = gradients(tokens, *flags, checkpointed=count)
+        assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
+
+
+def test_checkpointed_layers_are_spread_evenly():
+    assert checkpointed_layers(0, 6) == [] and checkpointed_layers(6, 6) == list(range(6))
+    assert checkpointed_layers(2, 6) == [2, 5] and checkpointed_layers(3, 6) == [1, 3, 5]
+    assert all(len(checkpointed_layers(count, 24)) == count for count in range(25))
+
+
+def test_each_checkpointed_layer_is_made_again(monkeypatch):
+    model = build_model(load_settings(overrides=[*TINY, "num_hidden_layers=4"]), checkpointed=2).train()
+    calls = [0] * 4
+    for index, layer in enumerate(model.model.layers):
+        layer.mlp.register_forward_pre_hook(lambda *_, index=index: calls.__setitem__(index, calls[index] + 1))
+    NextTokenLoss(model)(torch.randint(0, 64, (1, 9), generator=SEED)).backward()
+    assert calls == [1, 2, 1, 2]
+
+
+DOCUMENTS = torch.tensor([[5, 6, 7, 2, 8, 9, 2, 2, 11, 12, 13]])
+
+
+def test_positions_begin_anew_with_each_document():
+    assert document_positions(DOCUMENTS, 2).tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 0, 1, 2]]
+    two = torch.cat([DOCUMENTS, DOCUMENTS.flip(1)])
+    assert document_positions(two, 2)[1].tolist() == [0, 1, 2, 3, 0, 0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_with_document_masking_a_document_is_read_as_if_it_stood_alone(attention):
+    kernels = Kernels(attention=attention)
+    model = build_model(load_settings(overrides=TINY), kernels)
+    packed = NextTokenLoss(model, kernels, eos_token_id=2).token_losses(DOCUMENTS)[0]
+    alone = NextTokenLoss(model, kernels)
+    for start, stop in ((0, 4), (4, 7), (8, 11)):
+        # What comes after its end is predicted from it too, as in the packed row.
+        after = min(stop + 1, DOCUMENTS.shape[1])
+        expected = alone.token_losses(DOCUMENTS[:, start:after])[0]
+        torch.testing.assert_close(packed[start : after - 1], expected)
+    plain = alone.token_losses(DOCUMENTS)[0]
+    assert not torch.allclose(packed[4:], plain[4:], atol=1e-4)
+    torch.testing.assert_close(packed[:4], plain[:4])
+
+
+def test_an_exported_model_gives_the_same_logits_in_transformers(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    model = build_model(load_settings(overrides=TINY), checkpointed=2).eval()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    tokens = torch.randint(0, 64, (2, 12), generator=SEED)
+    with torch.no_grad():
+        assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_loss():
+    kernels = resolve_kernels(load_settings(overrides=[*TINY, "train.compile=true"]), cuda=False)
+    if not kernels.compile:
+        pytest.skip(kernels.notes[0])
+    tokens = torch.randint(0, 64, (2, 17), generator=SEED)
+    for count in (0, 1):
+        compiled, plain = gradients(tokens, checkpointed=count, kernels=kernels), gradients(tokens)
+        for one, other in zip(compiled, plain, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_weights_depend_on_the_seed_alone():

@@ -1,12 +1,21 @@
 import json
-from dataclasses import asdict
+import os
 
 import pytest
 
 from settings import UserError, load_settings
 from tests import tiny_world
-from training.checkpoint import State
-from training.run_folder import find_run, hold_run, identity, record_run, tokenizer_origin
+from training.run_folder import (
+    find_run,
+    hold_run,
+    holder,
+    identity,
+    note_finished,
+    record_run,
+    resumed_run,
+    run_folder,
+    tokenizer_origin,
+)
 
 
 def settings_of(tmp_path, *overrides):
@@ -19,13 +28,6 @@ def world(tmp_path):
     return tmp_path
 
 
-def checkpoint_at(run, step):
-    folder = run.checkpoints / f"step-{step:08d}"
-    folder.mkdir(parents=True)
-    (folder / "state.json").write_text(json.dumps(asdict(State(step, 1, 0, "t", "s"))))
-    return folder
-
-
 def test_paths_and_logging_do_not_make_another_run(world):
     plain = settings_of(world)
     same = settings_of(world, "train.log_every=7", "data.workers=9", "train.wandb=offline", "train.runs=elsewhere")
@@ -35,19 +37,62 @@ def test_paths_and_logging_do_not_make_another_run(world):
     assert identity(plain, {}) != identity(plain, {"zero_optimization": {"stage": 1}})
 
 
-def test_a_run_is_new_then_resumed_then_finished(world):
+def test_a_run_is_new_then_goes_on_then_is_finished(world):
     settings = settings_of(world)
     run = find_run(settings, {}, new=False)
-    assert run.resume is None and len(run.name) == 8
+    assert not run.finished and len(run.name) == 8
     record_run(run, settings, {}, {"processes": 1})
     assert find_run(settings, {}, new=False) == run
-    checkpoint = checkpoint_at(run, 2)
-    assert find_run(settings, {}, new=False).resume == checkpoint
-    checkpoint_at(run, settings.train.max_steps)
-    assert not find_run(settings, {}, new=False).finished
+    note_finished(run, settings.train.max_steps, early=False)
+    assert not find_run(settings, {}, new=False).finished  # no export: killed in between
     run.export.mkdir()
     assert find_run(settings, {}, new=False).finished
     assert find_run(settings, {}, new=True).name == f"{run.name}-2"
+    note_finished(run, settings.train.max_steps - 1, early=False)
+    assert not find_run(settings, {}, new=False).finished
+    note_finished(run, 1, early=True)
+    assert find_run(settings, {}, new=False).finished
+    (run.folder / "finished.json").write_text("{")
+    with pytest.raises(UserError, match=r"finished\.json: cannot be read"):
+        find_run(settings, {}, new=False)
+
+
+def test_a_run_goes_on_with_what_may_change_and_keeps_its_name(world):
+    settings = settings_of(world)
+    run = find_run(settings, {}, new=False)
+    record_run(run, settings, {}, {"step": 0})
+    edited = settings_of(world, "train.learning_rate=0.5", "train.max_steps=9")
+    resumed = resumed_run(run.folder, edited, {})
+    assert resumed.folder == run.folder
+    assert resumed.changed == {"train.learning_rate": (0.002, 0.5), "train.max_steps": (4, 9)}
+    record_run(resumed, edited, {}, {"step": 2})
+    starts = json.loads((run.folder / "run.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 2]
+    assert starts[1]["changed"] == {"train.learning_rate": [0.002, 0.5], "train.max_steps": [4, 9]}
+    assert find_run(edited, {}, new=False).folder == run.folder  # the plain command finds it
+    with pytest.raises(UserError, match=r"another configuration \(train.learning_rate: 0.5 there, 0.002 here"):
+        find_run(settings, {}, new=False)
+    with pytest.raises(UserError, match="cannot go on"):
+        resumed_run(run.folder, settings_of(world, "hidden_size=64"), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["hidden_size=64", "train.seq_len=16", "train.seed=1", "data.min_chars=1", "dtype=float32", "train.adam_beta1=0.5"],
+)
+def test_what_would_make_another_run_is_refused_with_both_values(world, change):
+    settings = settings_of(world, "dtype=bfloat16")
+    run = find_run(settings, {}, new=False)
+    record_run(run, settings, {}, {})
+    with pytest.raises(UserError, match=rf"{change.partition('=')[0]}: .* there, .* here"):
+        resumed_run(run.folder, settings_of(world, "dtype=bfloat16", change), {})
+
+
+def test_a_folder_that_is_no_run_is_named(world):
+    with pytest.raises(UserError, match="not a run that was started"):
+        resumed_run(world, settings_of(world), {})
+    assert run_folder("name", settings_of(world)) == world / "runs/name"
+    assert run_folder(str(world), settings_of(world)) == world
 
 
 def test_a_name_taken_by_another_configuration_is_refused(world):
@@ -88,7 +133,8 @@ def test_a_damaged_record_is_named(world):
 def test_a_run_is_held_by_one_process(world):
     run = find_run(settings_of(world), {}, new=False)
     held = hold_run(run)
-    with pytest.raises(UserError, match="another process is training this run"):
+    assert holder(run.folder) == (os.getpid(), os.uname().nodename)
+    with pytest.raises(UserError, match=rf"process {os.getpid()} on .* is training this run; .*--stop"):
         hold_run(run)
     held.close()
     hold_run(run).close()

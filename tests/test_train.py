@@ -3,7 +3,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,45 +13,9 @@ import pytest
 from data_prep.jsonl import atomic_write
 from settings import ROOT
 from tests import tiny_world
+from tests.launch import free_port, launch_command, launch_environment, losses, only_run, train
 from tokenizer.fingerprint import tokenizer_fingerprint
 from training.metrics import read_metrics
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def launch_command(config: Path, *arguments: str, processes: int = 2) -> list[str]:
-    """`deepspeed train.py` as a user starts it, from the project's folder."""
-    command = ["deepspeed", "--num_accelerators", str(processes), "--master_port", str(free_port()), "train.py"]
-    return [*command, "--config", str(config), *arguments]
-
-
-def launch_environment() -> dict[str, str]:
-    """This environment with the interpreter's own folder, where the launcher lies, first on PATH."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def train(config: Path, *arguments: str, processes: int = 2, timeout: int = 200) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        launch_command(config, *arguments, processes=processes),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=launch_environment(),
-    )
-
-
-def only_run(world: Path) -> Path:
-    (run,) = (world / "runs").iterdir()
-    return run
-
-
-def losses(run: Path) -> dict[int, float]:
-    return {r["step"]: r["loss"] for r in read_metrics(run / "metrics.jsonl") if "loss" in r}
 
 
 def test_two_steps_on_two_processes(tmp_path):
@@ -171,7 +134,7 @@ def test_a_killed_run_resumes_to_the_straight_one(tmp_path, dtype):
 
     resumed = train(killed / "config.json", *flags)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    step = int(re.search(rf"run {run.name}: resumed from .*step-(\d+) at step", resumed.stdout)[1])
+    step = int(re.search(rf"run {run.name}: .*, resumed at step (\d+)", resumed.stdout)[1])
     assert at - 5 <= step <= at
     assert losses(run) == losses(only_run(straight))
     weights = "export/model.safetensors"
@@ -209,7 +172,11 @@ def test_a_run_that_diverges_stops_and_saves_nothing_of_it(tmp_path):
     config = tiny_world.make_world(tmp_path, max_steps=30, save_every=1, warmup_steps=1)
     result = train(config, "--set", "train.learning_rate=1e30", processes=1)
     assert result.returncode == 2
-    assert re.search(r"step \d+: the (loss|norm of the gradient|weights)", result.stderr)
+    assert re.search(
+        r"step \d+: loss .*gradient norm (nan|inf).*on_spike=rewind|the weights are no longer", result.stderr
+    )
+    events = [r for r in read_metrics(only_run(tmp_path) / "metrics.jsonl") if r.get("event") == "not_finite"]
+    assert not events or set(events[0]["worst_documents"]) <= set(events[0]["documents"])
     assert not (only_run(tmp_path) / "export").exists()
 
 
@@ -219,3 +186,100 @@ def test_what_process_0_finds_is_told_once(tmp_path):
     result = train(config, "--set", "train.run_name=mine", "--set", "train.seed=9")
     assert result.returncode == 2
     assert "is a run of another configuration" in result.stderr and "Traceback" not in result.stderr
+
+
+def odd_world(folder: Path, **train) -> Path:
+    """Sixty documents of one sentence over and over, and one of other characters, `odd`, in the middle."""
+    config = tiny_world.make_world(
+        folder, max_steps=180, val_every=180, save_every=5, seq_len=16, learning_rate=0.01, **train
+    )
+    sentence = "let every finite group act on a compact space then the map is open. "
+    documents = [tiny_world.document(i) | {"text": 4 * sentence} for i in range(60)]
+    documents[30] |= {"id": "odd", "text": "\u00e9\u03b1\u2208" * 80}
+    tiny_world.write_jsonl(folder / "data/train.jsonl", documents)
+    return config
+
+
+@pytest.mark.slow
+def test_a_spike_is_logged_with_its_documents_and_skipped_by_going_back(tmp_path):
+    config = odd_world(tmp_path / "log", spike_sigmas=6)
+    assert train(config, processes=1).returncode == 0
+    records = read_metrics(only_run(tmp_path / "log") / "metrics.jsonl")
+    spikes = [r for r in records if r.get("event") == "spike"]
+    assert spikes and all("odd" in r["documents"] for r in spikes)
+    assert any("odd" in r["worst_documents"] for r in spikes) and "expected below" in spikes[0]["message"]
+
+    config = odd_world(tmp_path / "back", spike_sigmas=6, on_spike="rewind")
+    result = train(config, processes=2, timeout=280)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = only_run(tmp_path / "back")
+    records = read_metrics(run / "metrics.jsonl")
+    (rewind, *_) = (r for r in records if r.get("event") == "rewind")
+    assert rewind["skipped_sequences"] > 0 and "are done again, on the data after them" in rewind["message"]
+    assert list(losses(run)) == list(range(1, 181))
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_goes_back_three_times_and_gives_up(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=30, save_every=1, val_every=30, warmup_steps=20)
+    result = train(config, "--set", "train.on_spike=rewind", "--set", "train.learning_rate=1e25", processes=1)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert re.search("went back to .* 3 times|no checkpoint to go back to|no longer finite", result.stderr), (
+        result.stderr
+    )
+
+
+@pytest.mark.slow
+def test_it_stops_early_and_exports_the_best_validation(tmp_path):
+    config = tiny_world.make_world(
+        tmp_path, max_steps=400, val_every=5, save_every=100, learning_rate=0.3, early_stop_patience=3, keep_best=True
+    )
+    result = train(config, processes=1)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = only_run(tmp_path)
+    records = read_metrics(run / "metrics.jsonl")
+    bits = {r["step"]: r["val_bits_per_byte"] for r in records if "val_bits_per_byte" in r}
+    best, last = min(bits, key=bits.__getitem__), max(bits)
+    assert last == best + 15 < 400 and f"export: step {best}, the best validation" in result.stdout
+    assert (run / f"checkpoints/step-{best:08d}").exists()
+    (categories,) = (r["val_by_category"] for r in records if "val_by_category" in r)
+    tokens = sum(category["tokens"] for category in categories.values())
+    total = sum(category["bits_per_byte"] * category["tokens"] for category in categories.values()) / tokens
+    assert total == pytest.approx(bits[best], rel=0.02)
+    again = train(config, processes=1)
+    assert f"run {run.name} is finished" in again.stdout
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on_with_the_same_data(tmp_path):
+    straight, shared = tmp_path / "straight", tmp_path / "shared"
+    for world in (straight, shared):
+        tiny_world.make_world(world, max_steps=12, save_every=6, val_every=6, gradient_accumulation_steps=1)
+    assert train(straight / "config.json").returncode == 0
+    assert train(shared / "config.json", "--set", "train.max_steps=6").returncode == 0
+    run = only_run(shared)
+    refused = train(shared / "config.json", "--resume", str(run), processes=1)
+    assert refused.returncode == 2 and "deepspeed.train_batch_size: 4 there, 2 here" in refused.stderr
+    flags = ("--resume", str(run), "--set", "train.gradient_accumulation_steps=2")
+    ended = train(shared / "config.json", *flags, processes=1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "made by 2 process(es): sharing it out anew for 1" in ended.stdout
+    assert not list((run / "checkpoints").glob("*.universal"))
+    ours, theirs = losses(run), losses(only_run(straight))
+    assert list(ours) == list(theirs) and [ours[s] for s in range(1, 7)] == [theirs[s] for s in range(1, 7)]
+    assert [ours[s] for s in range(7, 13)] == pytest.approx([theirs[s] for s in range(7, 13)], rel=1e-4)
+    validations = [r["val_bits_per_byte"] for r in read_metrics(run / "metrics.jsonl") if "val_bits_per_byte" in r]
+    assert len(validations) == 3
+
+
+@pytest.mark.slow
+def test_a_truncated_checkpoint_is_passed_over(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=4, save_every=1)
+    assert train(config, processes=1).returncode == 0
+    run = only_run(tmp_path)
+    straight = losses(run)
+    shutil.rmtree(run / "export")
+    os.truncate(run / "checkpoints/step-00000004/mp_rank_00_model_states.pt", 1000)
+    again = train(config, processes=1)
+    assert again.returncode == 0 and re.search(r"has 1,000 bytes of [\d,]+; passed over", again.stdout)
+    assert "resumed at step 3" in again.stdout and losses(run) == straight

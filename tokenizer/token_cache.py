@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import fcntl
 import functools
-import json
 import shutil
 import sys
 import time
@@ -196,11 +195,9 @@ def describe(split: Split, cache: TokenCache) -> str:
 def describe_document(cache: TokenCache, position: int) -> str:
     """Which document the token at `position` belongs to."""
     document = cache.document_at(position)
-    start = document.file.start + document.place
-    ((_, _, line),) = cache.source.lines(start, start + 1)
     return (
         f"token {position:,} is token {position - document.start:,} of {document.stop - document.start:,} of document "
-        f"{document.index:,}, id {json.loads(line).get('id')!r}: {document.file.path}, byte {document.place:,}"
+        f"{document.index:,}, id {cache.record(document).get('id')!r}: {document.file.path}, byte {document.place:,}"
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from data_prep.jsonl import atomic_write, write_json
+from data_prep.jsonl import atomic_write, parse_line, write_json
 from settings import UserError
 from tokenizer.source_lines import Source, SourceFile
 
@@ -295,3 +295,13 @@ class TokenCache:
             file=file,
             place=place - file.start,
         )
+
+    def record(self, document: Document) -> dict[str, Any]:
+        """The record of a document, read from its file.
+
+        Raises:
+            UserError: the file cannot be read, or is no longer what the tokens were made from.
+        """
+        start = document.file.start + document.place
+        ((file, place, line),) = self.source.lines(start, start + 1)
+        return parse_line(line, f"{file.path}:1" if place == 0 else f"{file.path}, byte {place}")

@@ -3,12 +3,16 @@
 The tokens of all documents are one long row, cut into windows of `seq_len` inputs; nothing is padded and nothing lost
 but the tail. The order is a pseudorandom permutation of the windows that is computed, not stored: it costs no memory,
 and the window at any position of any epoch is known at once, so that a resumed run, on any number of processes, reads
-on exactly where the last one stopped.
+on exactly where the last one stopped. `Loader` makes the batches in a thread while the device works.
 """
 
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
+import time
+from typing import Any
 
 import numpy as np
 
@@ -40,15 +44,23 @@ class PackedSequences:
         self.tokens, self.seq_len, self.seed = tokens, seq_len, seed
         self.size = (len(tokens) - 1) // seq_len
 
+    def span(self, index: int) -> tuple[int, int]:
+        """Where window `index` lies in the row of tokens: start, stop."""
+        return index * self.seq_len, index * self.seq_len + self.seq_len + 1
+
     def window(self, index: int) -> np.ndarray:
         """Window `index` in the order of the corpus: int64 [seq_len + 1]."""
-        start = index * self.seq_len
-        return self.tokens[start : start + self.seq_len + 1].astype(np.int64)
+        start, stop = self.span(index)
+        return self.tokens[start:stop].astype(np.int64)
+
+    def index_at(self, position: int) -> int:
+        """The window that training reads at `position`, counted over all processes and epochs."""
+        epoch, index = divmod(position, self.size)
+        return permute(index, self.size, hash_key(self.seed, epoch))
 
     def at(self, position: int) -> np.ndarray:
-        """The window that training reads at `position`, counted over all processes and epochs: int64 [seq_len + 1]."""
-        epoch, index = divmod(position, self.size)
-        return self.window(permute(index, self.size, hash_key(self.seed, epoch)))
+        """The tokens of the window at `position`: int64 [seq_len + 1]."""
+        return self.window(self.index_at(position))
 
     def batch(self, first: int, count: int) -> np.ndarray:
         """`count` windows from position `first` on: int64 [count, seq_len + 1]."""
@@ -58,3 +70,78 @@ class PackedSequences:
 def hash_key(seed: int, epoch: int) -> int:
     """One key for each pass over the data."""
     return seed * 1_000_003 + epoch
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of the random numbers (dropout) of one step in one process, so that none need to be kept between steps."""
+    digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class Loader:
+    """The micro-batches of one process in the order of training, made ahead in a thread.
+
+    Args:
+        position: of the first window of the next step, over all processes.
+        sequences_per_step: windows of a step over all processes.
+        stride: windows of a micro-batch over all processes; this one reads `count` of them, from `offset` on.
+        pin: put batches into page-locked memory, from which a GPU copies while it computes.
+    """
+
+    AHEAD = 4
+
+    def __init__(
+        self,
+        data: PackedSequences,
+        position: int,
+        sequences_per_step: int,
+        stride: int,
+        offset: int,
+        count: int,
+        pin: bool,
+    ):
+        self.data, self.count, self.pin = data, count, pin
+        self.steps = (position, sequences_per_step, stride, offset)
+        self.batches: queue.Queue[Any] = queue.Queue(self.AHEAD)
+        self.closed = threading.Event()
+        # Seconds that `next` has waited since it was last asked.
+        self.waited = 0.0
+        self.thread = threading.Thread(target=self._fill, name="loader", daemon=True)
+        self.thread.start()
+
+    def _fill(self) -> None:
+        import torch
+
+        position, sequences_per_step, stride, offset = self.steps
+        try:
+            while True:
+                for start in range(position, position + sequences_per_step, stride):
+                    batch = torch.from_numpy(self.data.batch(start + offset, self.count))
+                    if not self._put(batch.pin_memory() if self.pin else batch):
+                        return
+                position += sequences_per_step
+        except Exception as error:  # told to who waits for the batch
+            self._put(error)
+
+    def _put(self, batch: Any) -> bool:
+        while not self.closed.is_set():
+            try:
+                self.batches.put(batch, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def next(self) -> Any:
+        """The next micro-batch: a tensor, int64 [count, seq_len + 1]."""
+        began = time.perf_counter()
+        batch = self.batches.get()
+        self.waited += time.perf_counter() - began
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
+
+    def close(self) -> None:
+        """Let the thread end; batches made ahead are dropped."""
+        self.closed.set()
+        self.thread.join()

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import datetime
+import difflib
 import json
 import logging
 import os
+import socket
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from settings import Settings, UserError
+
+if TYPE_CHECKING:
+    from training.kernels import Kernels
+
+# Sections that DeepSpeed 0.19 reads; it takes any other in silence.
+SECTIONS = {
+    *("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"),
+    *(
+        "bf16",
+        "fp16",
+        "torch_autocast",
+        "data_types",
+        "communication_data_type",
+        "seq_parallel_communication_data_type",
+    ),
+    *("zero_optimization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "offload_optimizer", "aio"),
+    *("prescale_gradients", "gradient_predivide_factor", "gradient_allreduce_op", "sparse_gradients"),
+    *("disable_allgather", "steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"),
+    *("checkpoint", "activation_checkpointing", "flops_profiler", "comms_logger", "timers", "compile"),
+    *("tensorboard", "wandb", "comet", "csv_monitor", "disable_python_gc", "graph_harvesting"),
+    *("dataloader_drop_last", "use_data_before_expert_parallelism", "train_steps"),
+}
+# Ours to turn: they would take the checkpoints, or the arithmetic, out of train.py's hands.
+TRAINERS_OWN = ("optimizer", "scheduler", "checkpoint", "torch_autocast", "activation_checkpointing")
 
 
 def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> dict[str, Any]:
@@ -22,10 +49,19 @@ def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> 
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
-    for section in ("optimizer", "scheduler"):
-        if section in config:
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(config).__name__}")
+    for section in config:
+        if section in TRAINERS_OWN:
             raise UserError(f"{path}: '{section}' is train.py's own (see the train section of config.json); remove it")
-    stage = config.get("zero_optimization", {}).get("stage", 0)
+        if section not in SECTIONS:
+            near = difflib.get_close_matches(section, SECTIONS, 1)
+            raise UserError(
+                f"{path}: unknown section '{section}'; "
+                + (f"did you mean '{near[0]}'?" if near else f"DeepSpeed knows {', '.join(sorted(SECTIONS))}")
+            )
+    zero = config.get("zero_optimization", {})
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else zero
     if stage not in (0, 1, 2):
         raise UserError(f"{path}: zero_optimization.stage is {stage}, train.py knows 0, 1 and 2 (2 is the reference)")
 
@@ -43,6 +79,8 @@ def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> 
         section = config
         for parent in parents:
             section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise UserError(f"{path}: '{parent}' is {json.dumps(section)}, expected an object")
         if section.get(last, "auto") not in ("auto", value):
             raise UserError(
                 f"{path}: '{'.'.join(keys)}' is {json.dumps(section[last])}, config.json makes it {json.dumps(value)}; "
@@ -61,7 +99,11 @@ def quiet() -> None:
 
 def single_process_environment() -> None:
     """Plain `python train.py`: the variables that the launcher sets (without them DeepSpeed looks for MPI)."""
-    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    defaults = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    if "WORLD_SIZE" not in os.environ:  # alone: a port that no other run of this machine has taken
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            defaults["MASTER_PORT"] = str(probe.getsockname()[1])
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -77,7 +119,7 @@ def without_compiler() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def start_process_group(cuda: bool, local_rank: int, local_processes: int) -> None:
+def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeout_seconds: float) -> None:
     """Join the other processes: NCCL on GPUs, gloo on the CPU, whose cores are shared out evenly."""
     import torch
 
@@ -89,7 +131,8 @@ def start_process_group(cuda: bool, local_rank: int, local_processes: int) -> No
     import deepspeed
 
     quiet()
-    deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False)
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False, timeout=timeout)
 
 
 def end_process_group() -> None:
@@ -100,24 +143,37 @@ def end_process_group() -> None:
     dist.destroy_process_group()
 
 
-def build_engine(settings: Settings, deepspeed_config: dict[str, Any], cuda: bool) -> Any:
-    """The DeepSpeed engine around a fresh model and torch's fused AdamW."""
+def build_engine(
+    settings: Settings, deepspeed_config: dict[str, Any], cuda: bool, kernels: Kernels, checkpointed_layers: int
+) -> Any:
+    """The DeepSpeed engine around a fresh model and torch's AdamW.
+
+    Raises:
+        UserError: DeepSpeed refuses its configuration.
+    """
     import deepspeed
+    import pydantic
     import torch
+    from deepspeed.runtime.config import DeepSpeedConfigError
 
     from training.model import NextTokenLoss, build_model
     from training.schedule import decay_groups
 
-    module = NextTokenLoss(build_model(settings))
+    train = settings.train
+    model = build_model(settings, kernels, checkpointed_layers)
+    module = NextTokenLoss(model, kernels, settings.model.eos_token_id if train.document_masking else None)
     if cuda:
         module = module.cuda()
-    train = settings.train
     optimizer = torch.optim.AdamW(
         decay_groups(module.parameters(), train.weight_decay),
         lr=train.learning_rate,
         betas=(train.adam_beta1, train.adam_beta2),
         eps=train.adam_eps,
-        fused=True,
+        fused=kernels.fused_adamw,
     )
-    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config)
+    try:
+        engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config)
+    except (pydantic.ValidationError, DeepSpeedConfigError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{settings.train.deepspeed_config}: DeepSpeed refuses it: {reason}") from None
     return engine

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,32 @@ def step_line(record: Mapping[str, Any], max_steps: int) -> str:
         f"loss {record['loss']:.4f}",
         f"lr {record['learning_rate']:.2e}",
         f"grad_norm {'-' if record['grad_norm'] is None else format(record['grad_norm'], '.2f')}",
-        f"{record['tokens_per_second']:,.0f} tokens/s",
+        f"{record['tokens_per_second']:,.0f} tokens/s"
+        + (
+            f" ({each:,.0f} a device)"
+            if (each := record["tokens_per_second_per_device"]) < record["tokens_per_second"]
+            else ""
+        ),
     ]
     if record["mfu"] is not None:
         parts.append(f"mfu {record['mfu']:.1%}")
-    parts.append(f"memory {record['memory_bytes'] / 2**30:.1f} GiB")
+    if record["gpu_utilization"] is not None:
+        parts.append(f"gpu {record['gpu_utilization']:.0%}")
+    parts += [
+        f"memory {record['memory_bytes'] / 2**30:.1f} GiB",
+        f"data wait {record['data_wait']:.1%}",
+        f"{amount(record['tokens'])} tokens",
+        f"left {duration(record['seconds_left'])}",
+    ]
     return "  ".join(parts)
+
+
+def amount(number: float) -> str:
+    """12.3k, 4.56M, 52.2B: a count as people say it."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"
 
 
 def validation_line(record: Mapping[str, Any]) -> str:
@@ -63,28 +85,72 @@ def read_metrics(path: Path) -> list[Record]:
     return records
 
 
+class StepClock:
+    """Seconds by phase of the loop: `lap` gives the time since the last one to a phase. On a GPU the phases tell when
+    work was handed over, not when it was done; their sum is right."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.steps, self.last = 0, time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] += now - self.last
+        self.last = now
+
+    def take(self) -> Counter[str]:
+        """Seconds by phase since the last `take`; the steps are counted anew."""
+        taken, self.seconds, self.steps = self.seconds, Counter(), 0
+        return taken
+
+
+def gpu_utilization(device: Any) -> float | None:
+    """Share of the last moments in which the GPU worked, by NVML; None where its Python package is missing."""
+    import torch
+
+    try:
+        return torch.cuda.utilization(device) / 100
+    except (ModuleNotFoundError, RuntimeError):
+        return None
+
+
 class MetricsLog:
     """metrics.jsonl of a run, and the same figures to Weights & Biases; process 0 alone has one.
 
-    A run that resumes at `step` drops the lines of later steps, which it will write again.
+    A run that goes on from `step` drops the lines of later steps, which it will write again; `self.reached` is the last
+    step that it had come to.
     """
 
     def __init__(self, folder: Path, settings: Settings, name: str, step: int):
         self.path = folder / "metrics.jsonl"
-        kept = [record for record in read_metrics(self.path) if record["step"] <= step]
+        records = read_metrics(self.path)
+        self.reached = max([step, *(record["step"] for record in records if "event" not in record)])
+        self._write_all(record for record in records if record["step"] <= step)
+        self.wandb = _start_wandb(folder, settings, name)
+
+    def _write_all(self, records: Iterable[Record]) -> None:
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         os.replace(temporary, self.path)
         self.file = self.path.open("a", encoding="utf-8", buffering=1)
-        self.wandb = _start_wandb(folder, settings, name)
+
+    def back_to(self, step: int) -> None:
+        """Drop what was measured after `step`, but not what happened there."""
+        self.file.close()
+        self._write_all([r for r in read_metrics(self.path) if r["step"] <= step or "event" in r])
 
     def write(self, record: Record) -> None:
         # JSON knows no infinity.
         record = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         self.file.write(json.dumps(record, allow_nan=False) + "\n")
-        if self.wandb is not None:
+        if self.wandb is not None and "event" not in record:
             figures = {key: value for key, value in record.items() if key != "step" and value is not None}
             self.wandb.log(figures, step=record["step"])
+
+    def event(self, step: int, event: str, message: str, **details: Any) -> None:
+        """Something that happened: a line of metrics.jsonl, and one on the screen."""
+        self.write({"step": step, "event": event, "message": message, **details})
+        print(f"step {step}: {message}", flush=True)
 
     def close(self) -> None:
         self.file.close()
@@ -123,7 +189,7 @@ def plot_metrics(folder: Path) -> Path:
     import matplotlib.pyplot as plt
 
     records = read_metrics(folder / "metrics.jsonl")
-    steps = [r for r in records if "loss" in r]
+    steps = [r for r in records if "loss" in r and "event" not in r]
     validations = [r for r in records if "val_loss" in r]
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
 

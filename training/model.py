@@ -1,62 +1,90 @@
-"""The model: transformers' LlamaForCausalLM from our settings, and its loss without a full row of logits."""
+"""The model: transformers' LlamaForCausalLM from our settings, with the pieces that training/kernels.py chose."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from settings import Settings
-from training.planner import LOSS_CHUNK_TOKENS
+from training.kernels import Kernels, resolve_kernels
+from training.loss import mean_loss, token_losses
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
-def build_model(settings: Settings) -> torch.nn.Module:
-    """LlamaForCausalLM with fresh weights, drawn in fp32 from `train.seed` and then cast to the model's dtype."""
+def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed: int = 0) -> torch.nn.Module:
+    """LlamaForCausalLM with fresh weights, drawn in fp32 from `train.seed` and then cast to the model's dtype.
+
+    Args:
+        kernels: the pieces; None: those for a model on the CPU.
+        checkpointed: layers that make their activations again in the backward pass.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    kernels = kernels or resolve_kernels(settings, cuda=False)
     config = LlamaConfig(**settings.model_dict())
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = kernels.attention
     torch.manual_seed(settings.train.seed)
     model = LlamaForCausalLM(config).to(DTYPES[settings.model.dtype])
-    if settings.train.gradient_checkpointing not in ("none", 0):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.config.use_cache = False
+    if kernels.layers == "liger":
+        from liger_kernel.transformers import apply_liger_kernel_to_llama
+
+        # Of this model's own modules; the loss is ours.
+        apply_liger_kernel_to_llama(cross_entropy=False, fused_linear_cross_entropy=False, model=model)
+    layers = model.model.layers
+    for index in checkpointed_layers(checkpointed, len(layers)):
+        layers[index].gradient_checkpointing = True
+        layers[index]._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+    if kernels.compile:
+        for layer in layers:
+            layer.compile()
     return model
 
 
-class NextTokenLoss(torch.nn.Module):
-    """The module that DeepSpeed trains: windows of tokens in, the mean loss of their next tokens out."""
+def checkpointed_layers(count: int, layers: int) -> list[int]:
+    """Which `count` of the `layers` are checkpointed: spread evenly."""
+    return [index for index in range(layers) if (index + 1) * count // layers > index * count // layers]
 
-    def __init__(self, model: torch.nn.Module):
+
+class NextTokenLoss(torch.nn.Module):
+    """The module that DeepSpeed trains: windows of tokens in, the mean loss of their next tokens out.
+
+    Args:
+        eos_token_id: attention stays within a document, whose positions start at 0; it ends with this token. None: a
+            window is one text.
+    """
+
+    def __init__(self, model: torch.nn.Module, kernels: Kernels | None = None, eos_token_id: int | None = None):
         super().__init__()
         self.model = model
+        self.kernel = (kernels or Kernels()).loss
+        self.eos_token_id = eos_token_id
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy in nats of tokens[:, 1:] given what stands before; `tokens` int64 [batch, length + 1]."""
-        losses = self.token_losses(tokens)
-        return losses.mean()
+        return mean_loss(self.kernel, self._hidden(tokens), self.model.lm_head.weight, tokens[:, 1:].flatten())
 
     def token_losses(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy in nats of each next token, fp32 [batch, length]."""
-        hidden = self.model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
-        return next_token_loss(hidden, self.model.lm_head.weight, tokens[:, 1:])
+        """Cross-entropy in nats of each next token, fp32 [batch, length]; no gradients."""
+        targets = tokens[:, 1:]
+        with torch.no_grad():
+            hidden = self._hidden(tokens)
+        return token_losses(hidden, self.model.lm_head.weight, targets.flatten()).view(targets.shape)
+
+    def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        inputs = tokens[:, :-1]
+        # transformers keeps attention apart where positions start anew.
+        positions = None if self.eos_token_id is None else document_positions(inputs, self.eos_token_id)
+        hidden = self.model.model(input_ids=inputs, position_ids=positions, use_cache=False).last_hidden_state
+        return hidden.flatten(0, 1)
 
 
-def next_token_loss(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in nats, fp32 [batch, length], of `targets` int64 [batch, length] under hidden @ head.T.
-
-    The logits of 102,400 entries are the largest tensor of the model: they exist for LOSS_CHUNK_TOKENS tokens at a
-    time, and are made again for the backward pass.
-    """
-    rows, flat = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    losses = [
-        checkpoint(_chunk_loss, chunk, head, target, use_reentrant=False)
-        for chunk, target in zip(rows.split(LOSS_CHUNK_TOKENS), flat.split(LOSS_CHUNK_TOKENS), strict=True)
-    ]
-    return torch.cat(losses).view(targets.shape)
-
-
-def _chunk_loss(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy((hidden @ head.T).float(), targets, reduction="none")
+def document_positions(tokens: torch.Tensor, eos_token_id: int) -> torch.Tensor:
+    """Place of each token in its document, from 0, or from the start of the window; int64 [batch, length]."""
+    places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    begins = torch.zeros_like(tokens)
+    begins[:, 1:] = torch.where(tokens[:, :-1] == eos_token_id, places[:, 1:], 0)
+    return places - begins.cummax(dim=1).values

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
 
-from settings import ModelSettings, TrainSettings
+from settings import ModelSettings, Settings, TrainSettings
+from training.gpus import find_gpu
 
-# Peak dense bf16 FLOP/s of a device by a part of its name (the makers' data sheets; the first match counts).
-PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "A800": 312e12,
-    "L40S": 362e12,
-    "A40": 149.7e12,
-    "A10": 125e12,
-    "RTX 4090": 165.2e12,
-    "RTX 3090": 71e12,
-}
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-# CUDA context, NCCL buffers, allocator fragments: seen as two to three GiB, whatever the model.
+# The fp32 copy of a parameter and its two Adam moments.
+OPTIMIZER_BYTES = 12
+# CUDA context, NCCL buffers, workspaces of the matrix products: seen as one to two GiB, whatever the model.
 RUNTIME_BYTES = 2 << 30
 # What Python, torch and DeepSpeed occupy in a process on the CPU.
 CPU_PROCESS_BYTES = 1 << 30
+# Share of the memory that a choice of checkpointing leaves free: for fragments, and for what is not estimated.
+MARGIN = 0.06
 # Tokens whose logits exist at a time (see training.model.next_token_loss).
 LOSS_CHUNK_TOKENS = 4096
+# DeepSpeed's own size of a bucket, elements, where ds_config.json says nothing.
+BUCKET_ELEMENTS = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -47,9 +42,7 @@ class Parameters:
 def count_parameters(model: ModelSettings) -> Parameters:
     """Parameters of `model`, equal to what transformers builds (a tied head counts 0)."""
     hidden = model.hidden_size
-    head_dim = model.head_dim or hidden // model.num_attention_heads
-    queries = model.num_attention_heads * head_dim
-    keys = (model.num_key_value_heads or model.num_attention_heads) * head_dim
+    queries, keys = _widths(model)
     attention = 2 * hidden * queries + 2 * hidden * keys
     if model.attention_bias:
         attention += queries + 2 * keys + hidden
@@ -66,6 +59,15 @@ def count_parameters(model: ModelSettings) -> Parameters:
     )
 
 
+def _widths(model: ModelSettings) -> tuple[int, int]:
+    """Numbers a token in all heads of the queries, and of the keys (the values have as many)."""
+    head = model.head_dim or model.hidden_size // model.num_attention_heads
+    return model.num_attention_heads * head, (model.num_key_value_heads or model.num_attention_heads) * head
+
+
+# ---- Speed ----
+
+
 def flops_per_token(model: ModelSettings, seq_len: int) -> int:
     """Training FLOPs of one token: 6 for each parameter that multiplies, and attention's 12 x layers x width x length.
 
@@ -74,46 +76,31 @@ def flops_per_token(model: ModelSettings, seq_len: int) -> int:
     """
     parameters = count_parameters(model)
     multiplying = parameters.total - (0 if model.tie_word_embeddings else parameters.embedding)
-    head_dim = model.head_dim or model.hidden_size // model.num_attention_heads
-    return 6 * multiplying + 12 * model.num_hidden_layers * model.num_attention_heads * head_dim * seq_len
+    return 6 * multiplying + 12 * model.num_hidden_layers * _widths(model)[0] * seq_len
 
 
-def state_bytes(model: ModelSettings, processes: int) -> int:
-    """Weights, gradients and optimizer states of one process under ZeRO-2 (ZeRO: Rajbhandari et al., 2020).
+def peak_flops(device_name: str) -> float | None:
+    """Peak dense bf16 FLOP/s of a device by the name that its driver gives it, or None where it is not known."""
+    gpu = find_gpu(device_name)
+    return gpu.peak if gpu else None
 
-    The weights are whole; the fp32 master copy, both Adam moments and the gradients are split over the processes.
+
+def mfu(
+    model: ModelSettings, seq_len: int, tokens_per_second: float, device_name: str, devices: int = 1
+) -> float | None:
+    """Model FLOPs utilization, 0 to 1: FLOP/s that the model needs over the peak of all devices (PaLM, appendix B).
+
+    None for fp32, which the peaks are not of, and where the device's peak is not known (any CPU).
     """
-    parameters = count_parameters(model).total
-    width = BYTES[model.dtype]
-    return parameters * width + parameters * (12 + (6 if width == 2 else 4)) // processes
+    peak = peak_flops(device_name)
+    if peak is None or model.dtype == "float32":
+        return None
+    return tokens_per_second * flops_per_token(model, seq_len) / (peak * devices)
 
 
-def activation_bytes(model: ModelSettings, train: TrainSettings) -> int:
-    """Activations of one micro-batch at their peak, an estimate.
-
-    Korthikanti et al. (Reducing Activation Recomputation, 2022) count 34 bytes a token and hidden unit for one 16-bit
-    layer without attention matrices; the gated MLP here keeps three wide tensors instead of two. With checkpointing
-    each layer keeps its input alone and one layer at a time is whole.
-    """
-    width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
-    whole = tokens * width * (10 * model.hidden_size + 4 * model.intermediate_size)
-    kept = tokens * width * model.hidden_size
-    layers = model.num_hidden_layers
-    stack = layers * kept + whole if train.gradient_checkpointing else layers * whole
-    # Logits of a chunk: in the model's precision, in fp32, and their gradient.
-    logits = min(tokens, LOSS_CHUNK_TOKENS) * model.vocab_size * (2 * width + 2 * 4)
-    return stack + logits
-
-
-def process_bytes(model: ModelSettings, train: TrainSettings, processes: int, cuda: bool) -> int:
-    """Memory that one process needs to train."""
-    runtime = RUNTIME_BYTES if cuda else CPU_PROCESS_BYTES
-    return state_bytes(model, processes) + activation_bytes(model, train) + runtime
-
-
-def checkpoint_bytes(model: ModelSettings) -> int:
-    """One checkpoint on disk: the weights, and fp32 master copy and moments of all processes together."""
-    return count_parameters(model).total * (BYTES[model.dtype] + 12)
+def tokens_per_second(model: ModelSettings, seq_len: int, peak: float, utilization: float) -> float:
+    """Tokens a second of a device of `peak` FLOP/s at an MFU of `utilization`."""
+    return peak * utilization / flops_per_token(model, seq_len)
 
 
 def tokens_per_step(train: TrainSettings, processes: int) -> int:
@@ -121,6 +108,207 @@ def tokens_per_step(train: TrainSettings, processes: int) -> int:
     return train.micro_batch_size * train.gradient_accumulation_steps * train.seq_len * processes
 
 
-def peak_flops(device_name: str) -> float | None:
-    """Peak bf16 FLOP/s of a device, or None where its name is not in the table."""
-    return next((peak for name, peak in PEAK_FLOPS.items() if name in device_name), None)
+# ---- Memory ----
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one process by part, when it holds most; `total` is their sum."""
+
+    weights: int
+    # fp32 copy and moments: this process's share.
+    optimizer: int
+    # Of the micro-batches so far and of the running one: this process's share, and one parameter's whole.
+    gradients: int
+    # DeepSpeed's buckets for the exchange of gradients.
+    buffers: int
+    # What forward leaves for backward.
+    activations: int
+    # What the loss needs beside it.
+    logits: int
+    # What backward through a layer needs more than the loss does: the layer made again, gradients within it.
+    layer: int
+    # What the optimizer's step needs more than backward does; only where there are few activations.
+    step: int
+    runtime: int
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, part.name) for part in fields(self))
+
+    @property
+    def states(self) -> int:
+        return self.weights + self.optimizer + self.gradients
+
+
+def zero_stage(deepspeed_config: dict[str, Any]) -> int:
+    """ZeRO's stage in a resolved configuration."""
+    return deepspeed_config.get("zero_optimization", {}).get("stage", 0)
+
+
+def process_memory(
+    settings: Settings, deepspeed_config: dict[str, Any], processes: int, checkpointed: int, cuda: bool
+) -> Memory:
+    """Memory that one process needs to train with `checkpointed` layers made again in the backward pass.
+
+    What ZeRO holds (Rajbhandari et al., 2020) is that of DeepSpeed 0.19's optimizers as they are written, counted on
+    the CPU with two processes: gradients lie in the model's precision, those of former micro-batches beside those of
+    the running one, and the step makes an fp32 copy and a flat one of this process's share. An offloaded optimizer
+    and torch.compile are not counted: with them this is more than is needed.
+
+    Args:
+        deepspeed_config: resolved, see training.engine.resolve_deepspeed_config.
+    """
+    model, train = settings.model, settings.train
+    parameters = count_parameters(model)
+    total, width = parameters.total, BYTES[model.dtype]
+    zero, stage = deepspeed_config.get("zero_optimization", {}), zero_stage(deepspeed_config)
+    share = total / (processes if stage else 1)
+    fp32_gradients = width == 2 and deepspeed_config.get("data_types", {}).get("grad_accum_dtype") == "fp32"
+    rounds = 2 if train.gradient_accumulation_steps > 1 else 1
+
+    held = share * width * rounds
+    step = share * (8 if train.fused_adamw else 14)
+    if stage == 2 and fp32_gradients:  # added up in place
+        held, step = share * 4, share * 4
+    elif stage == 1:  # whole until the last micro-batch, then this process's share
+        held, step = total * width + share * width, share * 8
+        if fp32_gradients:  # another optimizer of DeepSpeed's: an fp32 copy of all
+            held, step = total * (4 + width), total * 8
+    elif stage == 0:  # whole; the step flattens them for the exchange, or copies them to fp32
+        held, step = total * width, total * (6 if width == 2 else 8)
+    optimizer = share * OPTIMIZER_BYTES if stage or width == 2 else total * 8  # fp32 without ZeRO needs no copy
+    whole = max(parameters.embedding, model.hidden_size * model.intermediate_size) * width
+    gradients = math.ceil(held) + (whole if stage else 0)
+    buckets = (2 if zero.get("overlap_comm") else 1) * zero.get("reduce_bucket_size", BUCKET_ELEMENTS) * width
+    buffers = buckets if stage and zero.get("contiguous_gradients", True) else 0
+
+    saved, logits, layer = _activations(settings, checkpointed, cuda)
+    backward = gradients + buffers + saved + max(logits, layer)
+    return Memory(
+        weights=total * width,
+        optimizer=math.ceil(optimizer),
+        gradients=gradients,
+        buffers=buffers,
+        activations=saved,
+        logits=logits,
+        layer=max(0, layer - logits),
+        step=max(0, math.ceil(step) - backward),
+        runtime=RUNTIME_BYTES if cuda else CPU_PROCESS_BYTES,
+    )
+
+
+def _activations(settings: Settings, checkpointed: int, cuda: bool) -> tuple[int, int, int]:
+    """Bytes that forward saves, that the loss needs beside it, and that backward through the layers needs beside it.
+
+    Each product, norm and gate of transformers' Llama is counted by what autograd keeps for it: the input of every
+    matrix product, queries, keys, values, output and logsumexp of attention (Dao et al., FlashAttention, 2022), the
+    gate before and after SiLU. Its RMSNorm works in fp32 and keeps its input in it, and the normalized one in the
+    model's precision. Liger's kernels keep the inputs alone and make the gate again.
+    """
+    model, train = settings.model, settings.train
+    width, hidden, wide = BYTES[model.dtype], model.hidden_size, model.intermediate_size
+    tokens = train.micro_batch_size * train.seq_len
+    liger = uses_liger(settings, cuda)
+    rows = tokens * hidden * width  # one hidden state for each token
+    norm = rows + 4 * tokens if liger else 4 * tokens * hidden + rows + 4 * tokens
+    mlp = (3 if liger else 4) * tokens * wide * width
+    layer = 2 * (norm + rows) + _attention(settings) + mlp
+
+    again = set(checkpointed_layers(checkpointed, model.num_hidden_layers))
+    kept = [rows if index in again else layer for index in range(model.num_hidden_layers)]
+    saved = sum(kept) + norm + rows + 8 * tokens + _shared(settings)
+
+    # Backward through a norm works in fp32, beside all that was saved; through the gate, beside what the layers before
+    # it saved; a checkpointed layer is whole by then.
+    norm_backward = 3 * rows if liger else 16 * tokens * hidden + (0 if width == 4 else rows)
+    mlp_backward = 2 * tokens * wide * width + 2 * rows
+    most, left = saved + norm_backward, saved - norm - rows
+    for index in reversed(range(model.num_hidden_layers)):
+        whole = left + (layer if index in again else 0)
+        most = max(most, whole + mlp_backward, whole - mlp + norm_backward)
+        left -= kept[index]
+    return saved, loss_bytes(settings, cuda), most - saved
+
+
+def _attention(settings: Settings) -> int:
+    """Bytes that attention of one layer keeps: for its kernel, and for the product after it."""
+    model, train = settings.model, settings.train
+    width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
+    queries, keys = _widths(model)
+    if train.attention == "eager":
+        # The probabilities in fp32 and, where that is another, in the model's precision; keys repeated for each query.
+        table = train.micro_batch_size * model.num_attention_heads * train.seq_len**2
+        return table * (4 if width == 4 else 4 + width) + 4 * tokens * queries * width
+    if train.document_masking:  # with a mask SDPA takes keys and values repeated for each query
+        keys = queries
+    return 2 * tokens * (queries + keys) * width + 4 * tokens * model.num_attention_heads
+
+
+def _shared(settings: Settings) -> int:
+    """Bytes of what all layers share: sines and cosines of the positions, and the mask."""
+    model, train = settings.model, settings.train
+    head = model.head_dim or model.hidden_size // model.num_attention_heads
+    return 2 * train.seq_len * head * BYTES[model.dtype]
+
+
+def checkpointed_layers(count: int, layers: int) -> list[int]:
+    """`count` of `layers` indices, spread evenly, the first among them and the last only where all are."""
+    return [index * layers // count for index in range(count)]
+
+
+def choose_checkpointing(
+    settings: Settings, deepspeed_config: dict[str, Any], processes: int, memory_bytes: int, cuda: bool
+) -> int:
+    """Layers to make again in the backward pass: as configured, or for "auto" the fewest with which a process fits
+    into `memory_bytes` and leaves MARGIN of them free; all where even that does not fit."""
+    layers, wanted = settings.model.num_hidden_layers, settings.train.gradient_checkpointing
+    if wanted == "none":
+        return 0
+    if wanted == "all":
+        return layers
+    if wanted != "auto":
+        return min(int(wanted), layers)
+    for count in range(layers):
+        if fits(process_memory(settings, deepspeed_config, processes, count, cuda), memory_bytes):
+            return count
+    return layers
+
+
+def fits(memory: Memory, memory_bytes: int) -> bool:
+    """Whether a process of `memory` leaves MARGIN of `memory_bytes` free."""
+    return memory.total <= memory_bytes * (1 - MARGIN)
+
+
+# ---- Disk, and copies on the host ----
+
+
+def checkpoint_bytes(model: ModelSettings) -> int:
+    """One checkpoint on disk: the weights, and fp32 master copy and moments of all processes together."""
+    return count_parameters(model).total * (BYTES[model.dtype] + OPTIMIZER_BYTES)
+
+
+def export_bytes(model: ModelSettings) -> int:
+    """An exported model on disk: its weights."""
+    return count_parameters(model).total * BYTES[model.dtype]
+
+
+def checkpoints_kept(train: TrainSettings) -> int:
+    """Most checkpoints that lie on disk at a time in a run: the last ones, those for good, the best, and a new one."""
+    saves = math.ceil(train.max_steps / train.save_every)
+    for_good = train.max_steps // math.lcm(train.save_every, train.keep_every) if train.keep_every else 0
+    return min(saves + train.keep_best, train.keep_last + for_good + train.keep_best + 1)
+
+
+def snapshot_bytes(settings: Settings, processes: int) -> int:
+    """Host memory of one process's copy of what it saves: the weights, and its share of the optimizer's states."""
+    parameters = count_parameters(settings.model).total
+    return parameters * BYTES[settings.model.dtype] + math.ceil(parameters * OPTIMIZER_BYTES / processes)
+
+
+def loss_bytes(settings: Settings, cuda: bool) -> int:
+    return 0
+
+
+def uses_liger(settings: Settings, cuda: bool) -> bool:
+    return False

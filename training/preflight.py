@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from data_prep.jsonl import COMPRESSED, find_split
 from settings import Settings, UserError, project_path
@@ -18,6 +20,7 @@ from tokenizer import token_cache
 from tokenizer.cache_plan import Split, dataset_split
 from tokenizer.fingerprint import IDENTITY, tokenizer_fingerprint
 from training import planner
+from training.engine import resolve_deepspeed_config
 
 GIB = 2**30
 
@@ -72,7 +75,7 @@ def checklist(settings: Settings, device: Device, processes: int, flags: str = "
         tokenizer,
         _token_cache(settings, folder, flags, ready=not (data.todo or tokenizer.todo)),
         _memory(settings, device, processes),
-        _disk(settings),
+        _disk(settings, processes),
     ]
 
 
@@ -163,48 +166,81 @@ def _token_cache(settings: Settings, folder: Path, flags: str, ready: bool) -> C
 
 
 def _memory(settings: Settings, device: Device, processes: int) -> Check:
-    model, train = settings.model, settings.train
-    need = planner.process_bytes(model, train, processes, device.cuda)
-    parameters = planner.count_parameters(model).total
-    where = "GPU" if device.cuda else "process"
+    deepspeed_config = resolve_deepspeed_config(project_path(settings.train.deepspeed_config), settings, processes)
+    count, memory = _planned(settings, deepspeed_config, device, processes)
+    layers, wanted = settings.model.num_hidden_layers, settings.train.gradient_checkpointing
     state = (
-        f"{device.name}: {parameters:,} parameters need about {need / GIB:.1f} GiB a {where} "
-        f"({planner.state_bytes(model, processes) / GIB:.1f} states, "
-        f"{planner.activation_bytes(model, train) / GIB:.1f} activations and logits), "
-        f"{device.memory / GIB:.1f} GiB are there"
+        f"{device.name}: {planner.count_parameters(settings.model).total:,} parameters need about "
+        f"{memory.total / GIB:.1f} GiB a {'GPU' if device.cuda else 'process'} ({memory.states / GIB:.1f} states, "
+        f"{(memory.activations + memory.layer) / GIB:.1f} activations, {memory.logits / GIB:.1f} logits), "
+        f"{device.memory / GIB:.1f} GiB are there; gradient checkpointing: {count} of {layers} layers"
+        + (" (auto)" if wanted == "auto" else "")
     )
-    if need <= device.memory:
+    if memory.total <= device.memory:
         return Check("device", state)
-    return Check("device", state, _smaller(settings, device, processes))
+    return Check("device", state, _smaller(settings, deepspeed_config, device, processes))
 
 
-def _smaller(settings: Settings, device: Device, processes: int) -> str:
-    """The mildest change that fits: checkpointing, smaller micro-batches with more accumulation, or another model."""
-    train = settings.train
-    checkpointing = "" if train.gradient_checkpointing else " --set train.gradient_checkpointing=true"
+def _planned(
+    settings: Settings, deepspeed_config: dict[str, Any], device: Device, processes: int
+) -> tuple[int, planner.Memory]:
+    """Checkpointed layers, and the memory of a process with them."""
+    count = planner.choose_checkpointing(settings, deepspeed_config, processes, device.memory, device.cuda)
+    return count, planner.process_memory(settings, deepspeed_config, processes, count, device.cuda)
+
+
+def _smaller(settings: Settings, deepspeed_config: dict[str, Any], device: Device, processes: int) -> str:
+    """The mildest change that fits: what costs nothing, checkpointing, smaller micro-batches, or another model."""
+    train, changes = settings.train, dict[str, Any]()
+    steps: list[dict[str, Any]] = [{"loss_kernel": "auto"}, {"attention": "sdpa"}, {"gradient_checkpointing": "auto"}]
     micro = train.micro_batch_size
-    while micro >= 1:
-        changed = replace(train, micro_batch_size=micro, gradient_checkpointing=True)
-        if planner.process_bytes(settings.model, changed, processes, device.cuda) <= device.memory:
-            accumulation = -(-train.micro_batch_size * train.gradient_accumulation_steps // micro)
-            batch = f" --set train.micro_batch_size={micro} --set train.gradient_accumulation_steps={accumulation}"
-            return "the same batch in less memory:" + checkpointing + (batch if micro < train.micro_batch_size else "")
+    while micro > 1:
         micro //= 2
+        accumulation = -(-train.micro_batch_size * train.gradient_accumulation_steps // micro)
+        steps.append({"micro_batch_size": micro, "gradient_accumulation_steps": accumulation})
+    for step in steps:
+        if all(getattr(train, key) == value for key, value in step.items()):
+            continue
+        changes |= step
+        changed = replace(settings, train=replace(train, **changes))
+        if _planned(changed, deepspeed_config, device, processes)[1].total <= device.memory:
+            flags = "".join(f" --set train.{key}={value}" for key, value in changes.items())
+            return f"the same batch in less memory:{flags}"
     return (
         "more or larger devices (deepspeed --num_gpus N train.py), or a smaller model, e.g. "
         "--config examples/quickstart/config.json"
     )
 
 
-def _disk(settings: Settings) -> Check:
+def _disk(settings: Settings, processes: int) -> Check:
     runs = project_path(settings.train.runs)
     existing = next(path for path in (runs, *runs.parents) if path.exists())
+    elsewhere = "put runs elsewhere with --set train.runs=FOLDER"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        return Check("disk", f"{existing}: cannot be written: {error.strerror}", f"make it writable, or {elsewhere}")
     free = shutil.disk_usage(existing).free
-    one = planner.checkpoint_bytes(settings.model)
-    need = one * (settings.train.keep_last + 1)  # a new one is whole before the oldest goes
-    state = f"{settings.train.keep_last + 1} checkpoints of {one / 1e9:.2f} GB, {free / 1e9:.1f} GB free in {existing}"
+    one, count = planner.checkpoint_bytes(settings.model), planner.checkpoints_kept(settings.train)
+    need = one * count + planner.export_bytes(settings.model)
+    state = (
+        f"{count} checkpoint{'s' * (count > 1)} of {one / 1e9:.2f} GB and the export are {need / 1e9:.1f} GB, "
+        f"{free / 1e9:.1f} GB free in {existing}"
+    )
+    if settings.train.background_checkpoints:
+        state += "; " + _copies(settings, processes)
     if free < need:
-        return Check(
-            "disk", state, "make room, lower train.keep_last, or put runs elsewhere with --set train.runs=FOLDER"
-        )
+        fewer = "lower train.keep_last or raise train.keep_every" if settings.train.keep_every else "lower train.keep_last"
+        return Check("disk", state, f"make room, {fewer}, or {elsewhere}")
     return Check("disk", state)
+
+
+def _copies(settings: Settings, processes: int) -> str:
+    """Whether copies of what this machine's processes save fit into its memory, from which they are written."""
+    import psutil
+
+    local = int(os.environ.get("LOCAL_SIZE") or os.environ.get("LOCAL_WORLD_SIZE") or processes)
+    need, free = local * planner.snapshot_bytes(settings, processes), psutil.virtual_memory().available
+    way = "in the background" if need <= free else "in the foreground"
+    return f"written {way}: copies take {need / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"

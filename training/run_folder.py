@@ -1,4 +1,5 @@
-"""The folder of a run: its name, what is recorded in it, and whether a command starts, resumes or has finished it."""
+"""The folder of a run: its name, what is recorded in it, who trains it, and whether a command starts, resumes or has
+finished it."""
 
 from __future__ import annotations
 
@@ -8,16 +9,19 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+from data_prep.jsonl import write_json
 from settings import ROOT, Settings, UserError, project_path
 from tokenizer.fingerprint import ARTEFACTS, MANIFEST
-from training import checkpoint
+from training.resume import Changes, changes, check_changes
 
 # Where things lie and how often they are told: the same run whatever these say.
 NOT_IDENTITY = {
@@ -25,19 +29,25 @@ NOT_IDENTITY = {
         *("metadata", "source", "out", "workers", "reject_samples", "shard_papers"),
         *("output_file_bytes", "compress"),  # the row of tokens is the same in every layout of the files
     },
-    "train": {"runs", "run_name", "log_every", "keep_last", "wandb", "wandb_project", "deepspeed_config"},
+    "train": {
+        *("runs", "run_name", "log_every", "wandb", "wandb_project", "deepspeed_config"),
+        *("keep_last", "keep_every", "background_checkpoints", "hang_seconds"),
+        "gradient_checkpointing",  # the same numbers, made twice
+    },
 }
-# Written by tokenizer/train_tokenizer.py.
+# Noted when the last step, the export and the plot are done.
+FINISHED = "finished.json"
 PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "sentencepiece", "numpy")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and the checkpoint to go on from where there is one."""
+    """A run's folder, and whether nothing is left to do in it."""
 
     folder: Path
-    resume: Path | None = None
     finished: bool = False
+    # What this command changes of the run's configuration.
+    changed: Changes = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,31 +73,75 @@ def identity(settings: Settings, deepspeed_config: dict[str, Any]) -> dict[str, 
 
 
 def find_run(settings: Settings, deepspeed_config: dict[str, Any], new: bool) -> Run:
-    """The run that this configuration means: a fresh one, or the newest of that name with its last checkpoint.
+    """The run that this configuration means: a fresh one, or the newest of that name or, without a name, of any.
 
     Raises:
         UserError: `train.run_name` is taken by a run of another configuration.
     """
-    wanted = identity(settings, deepspeed_config)
+    wanted = json.loads(json.dumps(identity(settings, deepspeed_config)))
     digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     runs, name = project_path(settings.train.runs), settings.train.run_name or digest[:8]
     taken = 0
     while (runs / _numbered(name, taken + 1)).exists():
         taken += 1
-    if new or not taken:
+    if new:
         return Run(runs / _numbered(name, taken + 1))
     folders = [runs / _numbered(name, number) for number in range(taken, 0, -1)]
+    if not taken and settings.train.run_name is None:  # a run that went on with changes keeps the name it had
+        folders = sorted((path.parent for path in runs.glob("*/run.json")), reverse=True)
+        folders = [folder for folder in folders if _recorded_identity(folder) == wanted]
+    if not folders:
+        return Run(runs / name)
     recorded = {folder: _recorded_identity(folder) for folder in folders}
-    same = [folder for folder in folders if recorded[folder] in (None, json.loads(json.dumps(wanted)))]
+    same = [folder for folder in folders if recorded[folder] in (None, wanted)]
     if not same:
-        raise UserError(
-            f"{folders[0]} is a run of another configuration ({_difference(recorded[folders[0]], wanted)}); give this "
-            "one a train.run_name of its own, or start with --new"
+        listed = "; ".join(
+            f"{key}: {json.dumps(old)} there, {json.dumps(new)} here"
+            for key, (old, new) in list(changes(recorded[folders[0]], wanted).items())[:3]
         )
-    folder = same[0]
-    saved = checkpoint.finished(folder / "checkpoints")
-    done = bool(saved) and checkpoint.read_state(saved[-1]).step >= settings.train.max_steps
-    return Run(folder, saved[-1] if saved else None, done and (folder / "export").exists())
+        raise UserError(
+            f"{folders[0]} is a run of another configuration ({listed}); go on with it by --resume {folders[0]}, give "
+            "this one a train.run_name of its own, or start with --new"
+        )
+    return Run(same[0], _is_finished(same[0], settings))
+
+
+def run_folder(name: str, settings: Settings) -> Path:
+    """The folder that `name` means: a path, or the name of a run."""
+    path = Path(name)
+    return path.absolute() if path.exists() else project_path(settings.train.runs) / name
+
+
+def resumed_run(folder: Path, settings: Settings, deepspeed_config: dict[str, Any]) -> Run:
+    """The run in `folder`, to go on with this configuration.
+
+    Raises:
+        UserError: no run is there, or the configuration differs in what makes the run that run.
+    """
+    there = _recorded_identity(folder) if folder.is_dir() else None
+    if there is None:
+        raise UserError(
+            f"{folder}: not a run that was started (it has no run.json); runs lie in {settings.train.runs}/"
+        )
+    changed = changes(there, identity(settings, deepspeed_config))
+    check_changes(folder, changed)
+    return Run(folder, not changed and _is_finished(folder, settings), changed)
+
+
+def _is_finished(folder: Path, settings: Settings) -> bool:
+    try:
+        noted = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+        done = noted["step"] >= settings.train.max_steps or noted["early"]
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / FINISHED}: cannot be read ({error!r}); delete it") from None
+    return done and (folder / "export").exists()
+
+
+def note_finished(run: Run, step: int, early: bool) -> None:
+    """The last thing that a run writes."""
+    write_json(run.folder / FINISHED, {"step": step, "early": early})
 
 
 def _recorded_identity(folder: Path) -> Any:
@@ -104,25 +158,59 @@ def _recorded_identity(folder: Path) -> Any:
 def hold_run(run: Run) -> IO[str]:
     """Keep other commands out of a run's folder until the answer is closed, or this process ends in whatever way.
 
+    The file `lock` says who holds it, for `train.py --stop`.
+
     Raises:
         UserError: another process holds it.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    lock = (run.folder / "lock").open("w")
+    lock = (run.folder / "lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        pid, host = holder(run.folder) or ("?", "?")
         raise UserError(
-            f"{run.folder}: another process is training this run; wait for it or stop it (a killed launcher leaves its "
-            "trainers behind: pgrep -f train.py), or give this one another train.run_name"
+            f"{run.folder}: process {pid} on {host} is training this run; stop it with python train.py --stop "
+            f"{run.folder}, or give this one another train.run_name"
         ) from None
+    lock.truncate(0)
+    lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    lock.flush()
     return lock
 
 
+def holder(folder: Path) -> tuple[int, str] | None:
+    """Process id and host of the process that trains the run in `folder`; None where none does.
+
+    Raises:
+        UserError: no run is there.
+    """
+    try:
+        lock = (folder / "lock").open("r")
+    except OSError as error:
+        raise UserError(f"{folder}: no run that was started here ({error.strerror}: {folder / 'lock'})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            pass
+        try:
+            noted = json.load(lock)
+            return int(noted["pid"]), str(noted["host"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{folder / 'lock'}: held, but does not say by whom; find it with pgrep -f train.py"
+            ) from None
+
+
 def record_run(run: Run, settings: Settings, deepspeed_config: dict[str, Any], details: dict[str, Any]) -> None:
-    """Write `config.json` (usable with --config) and `run.json` (versions, commit, identity) into the folder."""
+    """Write `config.json` (usable with --config) and `run.json` (versions, commit, identity, each start) into the
+    folder."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    _write(run.folder / "config.json", settings.to_dict())
+    (run.folder / FINISHED).unlink(missing_ok=True)
+    path = run.folder / "run.json"
+    starts = json.loads(path.read_text(encoding="utf-8")).get("starts", []) if path.exists() else []
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
     recorded = {
         "command": sys.argv,
@@ -131,7 +219,13 @@ def record_run(run: Run, settings: Settings, deepspeed_config: dict[str, Any], d
         **details,
         "identity": identity(settings, deepspeed_config),
     }
-    _write(run.folder / "run.json", recorded)
+    started = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **{key: recorded.get(key) for key in ("step", "processes", "device", "git_commit", "command")},
+        "changed": run.changed,
+    }
+    write_json(run.folder / "config.json", settings.to_dict())
+    write_json(path, recorded | {"starts": [*starts, started]})
 
 
 def tokenizer_origin(folder: Path, settings: Settings, train_sha256: str) -> dict[str, Any]:
@@ -195,21 +289,3 @@ def _git(*arguments: str) -> str:
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
-
-
-def _difference(there: Any, here: Any, prefix: str = "") -> str:
-    """The first few keys in which two configurations differ."""
-    found = []
-    for key in sorted({*there, *here}):
-        old, new = there.get(key), here.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += [_difference(old, new, f"{prefix}{key}.")] if old != new else []
-        elif old != new:
-            found.append(f"{prefix}{key}: {json.dumps(old)} there, {json.dumps(new)} here")
-    return "; ".join(found[:3])
-
-
-def _write(path: Path, value: Any) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
