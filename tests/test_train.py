@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -122,8 +123,8 @@ def test_a_killed_run_resumes_to_the_straight_one(tmp_path, dtype):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not any(path.stat().st_size > 1500 for path in killed.glob("runs/*/metrics.jsonl")):  # some ten steps
+    deadline, at = time.monotonic() + 150, random.randint(12, 50)
+    while not any(max(losses(run), default=0) >= at for run in killed.glob("runs/*")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
@@ -135,7 +136,7 @@ def test_a_killed_run_resumes_to_the_straight_one(tmp_path, dtype):
     resumed = train(killed / "config.json", *flags)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     step = int(re.search(rf"run {run.name}: .*, resumed at step (\d+)", resumed.stdout)[1])
-    assert at - 5 <= step <= at
+    assert at - 10 <= step <= at  # the one before may not have been written yet
     assert losses(run) == losses(only_run(straight))
     weights = "export/model.safetensors"
     assert (run / weights).read_bytes() == (only_run(straight) / weights).read_bytes()
