@@ -124,12 +124,15 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
         held.append(hold_run(run))
         return run
 
-    run = control.told_by_first(open_run)
-    if run.finished:
-        if rank == 0:
+    try:
+        run = control.told_by_first(open_run)
+        if not run.finished:
+            Trainer(settings, deepspeed_config, device, run, caches, control).train()
+        elif rank == 0:
             print(f"run {run.name} is finished: see {run.folder / 'loss.png'} and {run.export}; --new starts another")
-    else:
-        Trainer(settings, deepspeed_config, device, run, caches, control).train()
+    except Exception:
+        control.close()
+        raise
     end_process_group()
     for lock in held:
         lock.close()

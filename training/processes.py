@@ -83,6 +83,15 @@ class Control:
     def barrier(self) -> None:
         self.highest(0)
 
+    def close(self) -> None:
+        """Leave alone, after an error: a gloo thread that outlives the interpreter aborts the process.
+
+        Not a collective call. NCCL's group is left as it is: to end it would wait for processes that are gone.
+        """
+        import torch.distributed as dist
+
+        dist.destroy_process_group(self.group if dist.get_backend() == "nccl" else None)
+
 
 def _run(function: Callable[[], Any], outcome: Future[Any]) -> None:
     try:
