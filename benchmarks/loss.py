@@ -3,9 +3,9 @@
     python benchmarks/loss.py --tokens 2048 --hidden 512 --vocabulary 32000
     python benchmarks/loss.py --device cuda --tokens 24576 --hidden 2048 --vocabulary 102400
 
-Each kernel of training/loss.py runs in a process of its own, in turns, so that its peak of memory is its own. Times are
-ratios to `full`, the whole row of logits in fp32, which is how it is usually done. Errors are relative to the same numbers
-in fp32.
+Each kernel of training/loss.py runs in a process of its own, in turns, so that its peak of memory is its own. Times
+are compared with `full`, the whole row of logits in fp32, which is how it is usually done. Errors are relative to the
+same numbers in fp32.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from settings import Settings
 from training.kernels import Kernels, resolve_kernels
 from training.loss import mean_loss, token_losses
+from training.planner import checkpointed_layers
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -42,11 +43,6 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
         for layer in layers:
             layer.compile()
     return model
-
-
-def checkpointed_layers(count: int, layers: int) -> list[int]:
-    """Which `count` of the `layers` are checkpointed: spread evenly."""
-    return [index for index in range(layers) if (index + 1) * count // layers > index * count // layers]
 
 
 class NextTokenLoss(torch.nn.Module):
