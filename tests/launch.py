@@ -23,8 +23,9 @@ def launch_command(config: Path, *arguments: str, processes: int = 2) -> list[st
 
 
 def launch_environment() -> dict[str, str]:
-    """This environment with the interpreter's own folder, where the launcher lies, first on PATH."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """This environment with the interpreter's own folder, where the launcher lies, first on PATH; one thread each."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def train(config: Path, *arguments: str, processes: int = 2, timeout: int = 200) -> subprocess.CompletedProcess:

@@ -203,14 +203,14 @@ def odd_world(folder: Path, **train) -> Path:
 
 @pytest.mark.slow
 def test_a_spike_is_logged_with_its_documents_and_skipped_by_going_back(tmp_path):
-    config = odd_world(tmp_path / "log", spike_sigmas=6)
+    config = odd_world(tmp_path / "log", spike_sigmas=3)
     assert train(config, processes=1).returncode == 0
     records = read_metrics(only_run(tmp_path / "log") / "metrics.jsonl")
     spikes = [r for r in records if r.get("event") == "spike"]
     assert spikes and all("odd" in r["documents"] for r in spikes)
     assert any("odd" in r["worst_documents"] for r in spikes) and "expected below" in spikes[0]["message"]
 
-    config = odd_world(tmp_path / "back", spike_sigmas=6, on_spike="rewind")
+    config = odd_world(tmp_path / "back", spike_sigmas=3, on_spike="rewind", micro_batch_size=1)
     result = train(config, processes=2, timeout=280)
     assert result.returncode == 0, result.stdout + result.stderr
     run = only_run(tmp_path / "back")
@@ -253,24 +253,22 @@ def test_it_stops_early_and_exports_the_best_validation(tmp_path):
 
 @pytest.mark.slow
 def test_another_number_of_processes_goes_on_with_the_same_data(tmp_path):
-    straight, shared = tmp_path / "straight", tmp_path / "shared"
-    for world in (straight, shared):
-        tiny_world.make_world(world, max_steps=12, save_every=6, val_every=6, gradient_accumulation_steps=1)
-    assert train(straight / "config.json").returncode == 0
-    assert train(shared / "config.json", "--set", "train.max_steps=6").returncode == 0
-    run = only_run(shared)
-    refused = train(shared / "config.json", "--resume", str(run), processes=1)
+    config = tiny_world.make_world(tmp_path, max_steps=12, save_every=6, val_every=6, gradient_accumulation_steps=1)
+    assert train(config).returncode == 0
+    run = only_run(tmp_path)
+    straight, validations = losses(run), len(read_metrics(run / "metrics.jsonl"))
+    shutil.rmtree(run / "export")
+    shutil.rmtree(run / "checkpoints/step-00000012")
+    refused = train(config, "--resume", str(run), processes=1)
     assert refused.returncode == 2 and "deepspeed.train_batch_size: 4 there, 2 here" in refused.stderr
-    flags = ("--resume", str(run), "--set", "train.gradient_accumulation_steps=2")
-    ended = train(shared / "config.json", *flags, processes=1)
+    ended = train(config, "--resume", str(run), "--set", "train.gradient_accumulation_steps=2", processes=1)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "made by 2 process(es): sharing it out anew for 1" in ended.stdout
     assert not list((run / "checkpoints").glob("*.universal"))
-    ours, theirs = losses(run), losses(only_run(straight))
-    assert list(ours) == list(theirs) and [ours[s] for s in range(1, 7)] == [theirs[s] for s in range(1, 7)]
-    assert [ours[s] for s in range(7, 13)] == pytest.approx([theirs[s] for s in range(7, 13)], rel=1e-4)
-    validations = [r["val_bits_per_byte"] for r in read_metrics(run / "metrics.jsonl") if "val_bits_per_byte" in r]
-    assert len(validations) == 3
+    ours = losses(run)
+    assert list(ours) == list(straight) and [ours[s] for s in range(1, 7)] == [straight[s] for s in range(1, 7)]
+    assert [ours[s] for s in range(7, 13)] == pytest.approx([straight[s] for s in range(7, 13)], rel=1e-5)
+    assert len(read_metrics(run / "metrics.jsonl")) == validations + 1  # the line that says that it went on
 
 
 @pytest.mark.slow

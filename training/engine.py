@@ -120,13 +120,15 @@ def without_compiler() -> None:
 
 
 def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeout_seconds: float) -> None:
-    """Join the other processes: NCCL on GPUs, gloo on the CPU, whose cores are shared out evenly."""
+    """Join the other processes: NCCL on GPUs, gloo on the CPU, whose cores are shared out evenly
+    unless OMP_NUM_THREADS says how many a process takes."""
     import torch
 
     if cuda:
         torch.cuda.set_device(local_rank)
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes))
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes))
         without_compiler()
     import deepspeed
 
