@@ -125,18 +125,18 @@ def text_of(plan: dict[str, Any], found: list[Choice]) -> str:
     for choice in found:
         name = f"{choice.layers} of {parameters['layers']}"
         cells = [f"{size / GIB:>11.2f}" for size in choice.parts().values()]
-        notes = ("  <- taken" if choice.auto else "") + ("" if choice.fits else "  does not fit")
+        notes = ("  <- taken" if choice.auto else "") if choice.fits else "  does not fit"
         lines.append("  ".join([f"{name:>12}", *cells, f"{choice.memory.total / GIB:>7.1f}"]) + notes)
     lines += [
-        f"({planner.MARGIN:.0%} stay free; buffers: of communication and of CUDA; step: what the optimizer's step needs "
-        "more than backward)",
+        f"({planner.MARGIN:.0%} stay free; buffers: of communication and of CUDA; step: what the optimizer's step "
+        "needs more than backward)",
         "",
-        f"speed    {time['tokens_per_second_per_gpu']:,.0f} tokens/s on a GPU, {time['tokens_per_second']:,.0f} in all, "
+        f"speed    {time['tokens_per_second_per_gpu']:,.0f} tokens/s on a GPU, {time['tokens_per_second']:,.0f} in all "
         f"at {time['mfu']:.0%} MFU",
         f"tokens   {amount(time['tokens'])} ({time['tokens_per_parameter']:.1f} a parameter, {time['steps']:,} steps, "
         f"{time['flops']:.3g} FLOPs)",
-        f"time     {time['seconds'] / 86400:,.1f} days ({duration(time['seconds'])}), {time['gpu_hours']:,.0f} GPU-hours"
-        + (f"; cost {time['cost']:,.2f}" if time["cost"] is not None else ""),
+        f"time     {time['seconds'] / 86400:,.1f} days ({duration(time['seconds'])}), {time['gpu_hours']:,.0f} "
+        "GPU-hours" + (f"; cost {time['cost']:,.2f}" if time["cost"] is not None else ""),
         f"disk     {_size(disk['total'])}: {_size(disk['text'])} text at {disk['bytes_per_token']:g} bytes a token, "
         f"{_size(disk['token_cache'])} token cache, {_size(disk['checkpoints'])} for {disk['checkpoints_kept']} "
         f"checkpoints of {_size(disk['checkpoint'])}, {_size(disk['export'])} export",
@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", type=float, metavar="GIB", help="memory of one GPU (default: as its maker says)")
     parser.add_argument("--mfu", type=float, default=0.5, help="share of the peak that training reaches (default: 0.5)")
     parser.add_argument("--price", type=float, help="of one GPU for one hour, in any currency")
-    parser.add_argument("--tokens", type=float, help="tokens to train on, e.g. 50e9 (default: those of train.max_steps)")
+    parser.add_argument("--tokens", type=float, help="tokens planned, e.g. 50e9 (default: those of train.max_steps)")
     parser.add_argument("--hours", type=float, help="instead of --tokens: what can be trained in this time")
     parser.add_argument(
         "--bytes-per-token",

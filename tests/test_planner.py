@@ -1,7 +1,12 @@
+import itertools
+
 import pytest
 
-from settings import load_settings
+from settings import UserError, load_settings
 from training import planner
+
+REFERENCE_CONFIG = {"zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 50_000_000}}
+GIB = 2**30
 
 
 def meta_parameters(model_settings):
@@ -37,19 +42,174 @@ def test_parameter_count_equals_transformers(overrides):
 def test_figures_of_the_design():
     settings = load_settings()
     assert planner.tokens_per_step(settings.train, 2) == 1_572_864
-    assert planner.state_bytes(settings.model, 2) / 2**30 == pytest.approx(16.7, abs=0.05)
-    assert planner.state_bytes(settings.model, 1) / 2**30 == pytest.approx(30.4, abs=0.05)
     tokens = planner.tokens_per_step(settings.train, 2) * settings.train.max_steps
     assert tokens == pytest.approx(52.18e9, rel=1e-4)
-    assert planner.flops_per_token(settings.model, 768) * tokens == pytest.approx(4.7e20, rel=0.01)
+    flops = planner.flops_per_token(settings.model, 768) * tokens
+    assert flops == pytest.approx(4.7e20, rel=0.01)
+    assert flops / (2 * 312e12 * 0.5) / 86400 == pytest.approx(17.4, abs=0.05)  # days on 2 x A100 at 50 % MFU
 
 
-def test_reference_run_fits_two_a100():
+@pytest.mark.parametrize("processes", [1, 2, 8])
+def test_states_under_zero_2(processes):
+    total = planner.count_parameters(load_settings().model).total
+    memory = planner.process_memory(load_settings(), REFERENCE_CONFIG, processes, 24, cuda=True)
+    assert memory.weights == 2 * total and memory.optimizer == 12 * total // processes
+    # Gradients of former micro-batches and of the running one in bf16, and one parameter's whole.
+    assert memory.gradients == 4 * total // processes + 2 * 209_715_200
+    # DeepSpeed's own estimator counts 2 + 18 / processes bytes a parameter: 30.4 GiB on one, 16.7 on two.
+    assert memory.states < (2 + 18 / processes) * total + 2 * 209_715_200
+
+
+def test_the_reference_run_fits_two_a100_without_checkpointing_and_one_with():
     settings = load_settings()
-    assert planner.process_bytes(settings.model, settings.train, 2, cuda=True) < 79 * 2**30
+    assert planner.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 79 * GIB, cuda=True) == 0
+    one = planner.choose_checkpointing(settings, REFERENCE_CONFIG, 1, 79 * GIB, cuda=True)
+    assert 0 < one < 24
+    fewer = planner.process_memory(settings, REFERENCE_CONFIG, 1, one - 1, cuda=True)
+    assert planner.fits(planner.process_memory(settings, REFERENCE_CONFIG, 1, one, cuda=True), 79 * GIB)
+    assert not planner.fits(fewer, 79 * GIB)
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("none", 0), ("all", 24), ("7", 7), ("99", 24), ("auto", 24)])
+def test_checkpointing_is_taken_as_configured(wanted, count):
+    settings = load_settings(overrides=[f"train.gradient_checkpointing={wanted}"])
+    assert planner.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 1 * GIB, cuda=True) == count
+
+
+def test_checkpointed_layers_are_spread_evenly():
+    assert planner.checkpointed_layers(0, 6) == [] and planner.checkpointed_layers(6, 6) == list(range(6))
+    assert planner.checkpointed_layers(2, 6) == [0, 3] and planner.checkpointed_layers(3, 6) == [0, 2, 4]
+    assert all(len(set(planner.checkpointed_layers(count, 24))) == count for count in range(25))
+
+
+def test_more_checkpointing_never_takes_more_memory():
+    settings = load_settings()
+    for cuda, stage in itertools.product((True, False), (0, 1, 2)):
+        config = {"zero_optimization": {"stage": stage}}
+        totals = [planner.process_memory(settings, config, 2, count, cuda).activations for count in range(25)]
+        assert totals == sorted(totals, reverse=True)
+
+
+# hidden, FFN, layers, heads, keys and values, batch, length
+SHAPES = [(64, 160, 3, 4, 4, 2, 48), (48, 256, 2, 4, 2, 3, 64), (128, 128, 4, 8, 1, 1, 96), (96, 250, 2, 2, 2, 4, 33)]
+
+
+def saved_bytes(settings, checkpointed):
+    """Bytes that the forward pass of the layers leaves for the backward pass, counted by autograd's own hooks."""
+    import torch
+
+    from training.kernels import resolve_kernels
+    from training.model import NextTokenLoss, build_model
+
+    model = build_model(settings, resolve_kernels(settings, cuda=False), checkpointed).train()
+    eos = settings.model.eos_token_id if settings.train.document_masking else None
+    module = NextTokenLoss(model, eos_token_id=eos)
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    seen, alive = {}, []
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)  # so that no other tensor gets its address
+        return tensor
+
+    for index in planner.checkpointed_layers(checkpointed, len(model.model.layers)):
+        # What a checkpoint keeps is not a saved tensor: its input.
+        model.model.layers[index].register_forward_pre_hook(lambda _, inputs: alive.append(keep(inputs[0])))
+    tokens = torch.randint(3, 64, (settings.train.micro_batch_size, settings.train.seq_len + 1))
+    tokens[:, 11::17] = settings.model.eos_token_id
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden = module._hidden(tokens)
+        torch.nn.functional.linear(hidden, model.lm_head.weight)  # the head's product keeps the hidden states
+    return sum(seen.values())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("extra", ["", "train.document_masking=true", "train.attention=eager"])
+def test_activations_are_those_that_autograd_keeps(shape, dtype, extra):
+    hidden, wide, layers, heads, keys, batch, length = shape
+    overrides = [
+        *(f"hidden_size={hidden}", f"intermediate_size={wide}", f"num_hidden_layers={layers}", "vocab_size=64"),
+        *(f"num_attention_heads={heads}", f"num_key_value_heads={keys}", f"train.seq_len={length}"),
+        *(f"train.micro_batch_size={batch}", f"dtype={dtype}", *([extra] if extra else [])),
+    ]
+    settings = load_settings(overrides=overrides)
+    for checkpointed in (0, 1, layers):
+        counted = saved_bytes(settings, checkpointed)
+        planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False).activations
+        assert planned == pytest.approx(counted, rel=0.10), checkpointed
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (
+            "hidden_size=512",
+            "intermediate_size=1376",
+            "num_hidden_layers=8",
+            "vocab_size=32000",
+            "num_attention_heads=8",
+        ),
+        ("num_hidden_layers=12",),
+    ],
+)
+@pytest.mark.parametrize("checkpointing", ["none", "all"])
+def test_a_gpus_peak_is_the_planned_one(overrides, checkpointing):
+    """A step of plain PyTorch: weights, gradients, AdamW in bf16 with fp32 copies left out, activations, logits."""
+    import torch
+
+    from training.kernels import resolve_kernels
+    from training.model import NextTokenLoss, build_model
+
+    settings = load_settings(overrides=[*overrides, f"train.gradient_checkpointing={checkpointing}"])
+    count = planner.choose_checkpointing(settings, REFERENCE_CONFIG, 1, 0, cuda=True)
+    module = NextTokenLoss(build_model(settings, resolve_kernels(settings, cuda=True), count)).cuda()
+    tokens = torch.randint(3, 100, (settings.train.micro_batch_size, settings.train.seq_len + 1)).cuda()
+    module(tokens).backward()
+    module.zero_grad(set_to_none=True)
+    torch.cuda.reset_peak_memory_stats()
+    module(tokens).backward()
+    planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, count, cuda=True)
+    total = planner.count_parameters(settings.model).total
+    expected = planned.weights + 2 * total + planned.activations + max(planned.logits, planned.layer)
+    assert torch.cuda.max_memory_allocated() == pytest.approx(expected, rel=0.10)
+
+
+def test_the_loss_takes_less_where_logits_exist_in_parts():
+    full = planner.loss_bytes(load_settings(overrides=["train.loss_kernel=full"]), cuda=True)
+    chunked = planner.loss_bytes(load_settings(overrides=["train.loss_kernel=chunked"]), cuda=True)
+    assert full == 32 * 768 * 102_400 * 10 and chunked < full / 5
 
 
 def test_peak_flops_by_device_name():
     assert planner.peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
     assert planner.peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert planner.peak_flops("NVIDIA H200") == 989e12
     assert planner.peak_flops("CPU, 2 cores") is None
+
+
+def test_mfu_is_what_the_model_needs_over_what_the_devices_give():
+    model = load_settings().model
+    speed = planner.tokens_per_second(model, 768, 312e12, 0.5)
+    assert planner.mfu(model, 768, 2 * speed, "NVIDIA A100-SXM4-80GB", devices=2) == pytest.approx(0.5)
+    assert planner.mfu(model, 768, speed, "CPU, 2 cores") is None
+    wide = load_settings(overrides=["dtype=float32"]).model
+    assert planner.mfu(wide, 768, speed, "NVIDIA A100-SXM4-80GB") is None
+
+
+def test_disk_and_copies():
+    settings = load_settings()
+    total = planner.count_parameters(settings.model).total
+    assert planner.checkpoint_bytes(settings.model) == 14 * total
+    assert planner.snapshot_bytes(settings, 2) == 2 * total + 6 * total
+    assert planner.checkpoints_kept(settings.train) == 3 + 6 + 1  # the last, every 5,000th of 33,176, a new one
+
+
+def test_unknown_devices_are_no_error_here():
+    with pytest.raises(UserError, match="A100"):
+        from evaluation.plan_run import main
+
+        main(["--gpu", "Abacus"])

@@ -30,12 +30,17 @@ class Kernels:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
+def liger_is_here() -> bool:
+    """Whether the package liger-kernel is installed; its kernels are for GPUs."""
+    return importlib.util.find_spec("liger_kernel") is not None
+
+
 def resolve_kernels(settings: Settings, cuda: bool) -> Kernels:
     """The pieces for a run of `settings` on a GPU or on the CPU."""
     import torch
 
     train, device, notes = settings.train, "cuda" if cuda else "cpu", []
-    liger = importlib.util.find_spec("liger_kernel") is not None and cuda
+    liger = cuda and liger_is_here()
 
     def usable(wanted: str, knob: str, auto: str) -> str:
         choice = auto if wanted == "auto" else wanted

@@ -8,6 +8,7 @@ from typing import Any
 
 from settings import ModelSettings, Settings, TrainSettings
 from training.gpus import find_gpu
+from training.kernels import AUTO_LAYERS, AUTO_LOSS, liger_is_here
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 # The fp32 copy of a parameter and its two Adam moments.
@@ -18,7 +19,7 @@ RUNTIME_BYTES = 2 << 30
 CPU_PROCESS_BYTES = 1 << 30
 # Share of the memory that a choice of checkpointing leaves free: for fragments, and for what is not estimated.
 MARGIN = 0.06
-# Tokens whose logits exist at a time (see training.model.next_token_loss).
+# Tokens whose logits exist at a time (see training.loss).
 LOSS_CHUNK_TOKENS = 4096
 # DeepSpeed's own size of a bucket, elements, where ds_config.json says nothing.
 BUCKET_ELEMENTS = 500_000_000
@@ -231,6 +232,33 @@ def _activations(settings: Settings, checkpointed: int, cuda: bool) -> tuple[int
     return saved, loss_bytes(settings, cuda), most - saved
 
 
+def uses_liger(settings: Settings, cuda: bool) -> bool:
+    """Whether norms and MLP are Liger's here."""
+    wanted = settings.train.layer_kernels
+    return cuda and liger_is_here() and (AUTO_LAYERS["cuda"] if wanted == "auto" else wanted) == "liger"
+
+
+def loss_bytes(settings: Settings, cuda: bool) -> int:
+    """Bytes that the loss needs at its height: logits of as many tokens as its kernel takes at a time, and gradients.
+
+    `full` keeps logits in fp32 and their gradient for all tokens. The others hold the gradients of the head, in fp32
+    while they are summed up, and of the hidden states; Liger takes a power of two of tokens whose logits are as many
+    as the hidden states' numbers. torch's own splitting is taken to be as large as ours.
+    """
+    model, train = settings.model, settings.train
+    width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
+    half = width if width < 4 else 0  # beside fp32 numbers, those in the model's precision
+    kernel = AUTO_LOSS["cuda" if cuda else "cpu"] if train.loss_kernel == "auto" else train.loss_kernel
+    if kernel == "full":
+        return tokens * model.vocab_size * (8 + half)
+    chunk = min(tokens, LOSS_CHUNK_TOKENS)
+    if kernel == "liger" and cuda and liger_is_here():
+        part = math.ceil(tokens / math.ceil(model.vocab_size / model.hidden_size))
+        chunk = 1 << (part - 1).bit_length()
+    head = model.vocab_size * model.hidden_size
+    return chunk * model.vocab_size * (4 + half) + head * (4 + width) + tokens * model.hidden_size * width
+
+
 def _attention(settings: Settings) -> int:
     """Bytes that attention of one layer keeps: for its kernel, and for the product after it."""
     model, train = settings.model, settings.train
@@ -306,9 +334,3 @@ def snapshot_bytes(settings: Settings, processes: int) -> int:
     return parameters * BYTES[settings.model.dtype] + math.ceil(parameters * OPTIMIZER_BYTES / processes)
 
 
-def loss_bytes(settings: Settings, cuda: bool) -> int:
-    return 0
-
-
-def uses_liger(settings: Settings, cuda: bool) -> bool:
-    return False

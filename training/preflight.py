@@ -231,7 +231,7 @@ def _disk(settings: Settings, processes: int) -> Check:
     if settings.train.background_checkpoints:
         state += "; " + _copies(settings, processes)
     if free < need:
-        fewer = "lower train.keep_last or raise train.keep_every" if settings.train.keep_every else "lower train.keep_last"
+        fewer = "lower train.keep_last" + (" or raise train.keep_every" if settings.train.keep_every else "")
         return Check("disk", state, f"make room, {fewer}, or {elsewhere}")
     return Check("disk", state)
 

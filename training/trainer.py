@@ -396,8 +396,6 @@ class Trainer:
         took = sum(seconds.values()) - seconds["pause"]
         tokens = planner.tokens_per_step(train, self.processes)
         speed = tokens * steps / took
-        peak = planner.peak_flops(self.device.name) if self.settings.model.dtype != "float32" else None
-        flops = planner.flops_per_token(self.settings.model, train.seq_len)
         record = {
             "step": self.state.step,
             "loss": self.loss,
@@ -405,7 +403,7 @@ class Trainer:
             "grad_norm": self.grad_norm,
             "tokens_per_second": speed,
             "tokens_per_second_per_device": speed / self.processes,
-            "mfu": speed * flops / (peak * self.processes) if peak else None,
+            "mfu": planner.mfu(self.settings.model, train.seq_len, speed, self.device.name, self.processes),
             "memory_bytes": self._memory(),
             "gpu_utilization": gpu_utilization(self.torch_device) if self.device.cuda else None,
             "data_wait": seconds["data"] / took,
