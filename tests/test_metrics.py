@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_step_line_shows_mfu_only_where_it_is_known():
         "700 tokens  left 1h 01m"
     )
     two = step_line(STEP | {"tokens_per_second_per_device": 6172.8, "gpu_utilization": 0.97, "tokens": 52.18e9}, 100)
-    assert "12,346 tokens/s  6,173 a device  gpu 97%" in two and "52.2B tokens" in two
+    assert "12,346 tokens/s (6,173 a device)  gpu 97%" in two and "52.2B tokens" in two
     assert "mfu 51.2%" in step_line(STEP | {"mfu": 0.512}, 100)
     assert "grad_norm -" in step_line(STEP | {"grad_norm": None}, 100)
 
@@ -103,3 +104,45 @@ def test_the_clock_gives_all_time_to_a_phase(monkeypatch):
         clock.lap(phase)
     clock.steps += 1
     assert clock.take() == {"data": 3.5, "forward": 0.5} and clock.steps == 0 and not clock.take()
+
+
+class FailingWandb:
+    """wandb as it is where it cannot be reached."""
+
+    class errors:
+        class Error(Exception):
+            pass
+
+    def __init__(self, fail_in):
+        self.fail_in, self.started, self.logged = fail_in, [], []
+
+    def init(self, **settings):
+        self.started.append(settings)
+        if settings["mode"] in self.fail_in:
+            raise self.errors.Error("nobody is\nlogged in")
+        return self
+
+    def log(self, figures, step):
+        self.logged.append(step)
+        if step == 2:
+            raise ConnectionError("gone")
+
+    def finish(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fail_in", "modes"), [((), ["online"]), (("online",), ["online", "offline"]), (("online", "offline"),) * 2]
+)
+def test_weights_and_biases_is_never_a_reason_to_stop(tmp_path, monkeypatch, capsys, fail_in, modes):
+    monkeypatch.setitem(sys.modules, "wandb", fake := FailingWandb(fail_in))
+    log = MetricsLog(tmp_path, load_settings(overrides=["train.wandb=online"]), "run", step=0)
+    for step in (1, 2, 3):
+        log.write(STEP | {"step": step})
+    log.close()
+    assert [start["mode"] for start in fake.started] == list(modes) and {s["id"] for s in fake.started} == {"run"}
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+    told = capsys.readouterr().out
+    assert ("nobody is logged in" in told) == bool(fail_in)
+    assert fake.logged == ([] if len(fail_in) == 2 else [1, 2])
+    assert ("gone; going on without it" in told) == bool(fake.logged)

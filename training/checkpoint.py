@@ -48,6 +48,8 @@ class State:
     validations_since_best: int = 0
     # Losses that the next ones are compared with.
     recent_losses: list[float] = field(default_factory=list)
+    # The whole configuration, in the shape of config.json.
+    configuration: dict[str, Any] = field(default_factory=dict)
 
     @property
     def position(self) -> int:

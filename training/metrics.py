@@ -145,7 +145,11 @@ class MetricsLog:
         self.file.write(json.dumps(record, allow_nan=False) + "\n")
         if self.wandb is not None and "event" not in record:
             figures = {key: value for key, value in record.items() if key != "step" and value is not None}
-            self.wandb.log(figures, step=record["step"])
+            try:
+                self.wandb.log(figures, step=record["step"])
+            except Exception as error:  # whatever it is, metrics.jsonl has the figures
+                print(f"note: Weights & Biases: {error}; going on without it", flush=True)
+                self.wandb = None
 
     def event(self, step: int, event: str, message: str, **details: Any) -> None:
         """Something that happened: a line of metrics.jsonl, and one on the screen."""
@@ -159,26 +163,40 @@ class MetricsLog:
 
 
 def _start_wandb(folder: Path, settings: Settings, name: str) -> Any:
-    if settings.train.wandb == "disabled":
+    """The run at Weights & Biases, under its own name as id, so that it goes on where it is resumed; None if disabled.
+
+    It is never a reason to stop: where it cannot be reached or nobody is logged in, figures are kept for a later sync.
+    """
+    wanted = settings.train.wandb
+    if wanted == "disabled":
         return None
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    try:
+    def start(mode: Any) -> Any:
         return wandb.init(
             project=settings.train.wandb_project,
             name=name,
             id=name,
-            resume="allow" if settings.train.wandb == "online" else None,
-            mode=settings.train.wandb,
+            resume="allow" if mode == "online" else None,
+            mode=mode,
             dir=folder,
             config=settings.to_dict(),
         )
+
+    try:
+        return start(wanted)
     except wandb.errors.Error as error:
-        raise UserError(
-            f"Weights & Biases: {error}; log in with 'wandb login', or start with --set train.wandb=offline "
-            "(and later 'wandb sync')"
-        ) from error
+        reason = " ".join(str(error).split())
+        if wanted == "offline":
+            print(f"note: Weights & Biases: {reason}; going on without it", flush=True)
+            return None
+        print(f"note: Weights & Biases: {reason}; kept in {folder / 'wandb'}, for 'wandb sync' later", flush=True)
+    try:
+        return start("offline")
+    except wandb.errors.Error as error:
+        print(f"note: Weights & Biases: {error}; going on without it", flush=True)
+        return None
 
 
 def plot_metrics(folder: Path) -> Path:

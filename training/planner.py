@@ -332,5 +332,3 @@ def snapshot_bytes(settings: Settings, processes: int) -> int:
     """Host memory of one process's copy of what it saves: the weights, and its share of the optimizer's states."""
     parameters = count_parameters(settings.model).total
     return parameters * BYTES[settings.model.dtype] + math.ceil(parameters * OPTIMIZER_BYTES / processes)
-
-

@@ -85,6 +85,7 @@ class Trainer:
             skipped=0,
             tokenizer=self.cache.tokenizer,
             train_sha256=self.cache.source_sha256,
+            configuration=settings.to_dict(),
         )
         if resume is not None:
             state = checkpoint.read_state(resume)
@@ -188,7 +189,7 @@ class Trainer:
             self.control.told_by_first(lambda: universal.convert(path, shared_out, os.cpu_count() or 1))
             universal.load(self.engine, shared_out)
             self.control.told_by_first(lambda: shutil.rmtree(shared_out))
-        self.state = replace(state, processes=self.processes)
+        self.state = replace(state, processes=self.processes, configuration=self.settings.to_dict())
 
     def _start_loader(self) -> Loader:
         micro = self.train_settings.micro_batch_size
