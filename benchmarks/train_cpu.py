@@ -42,13 +42,14 @@ LOADER_SECONDS = 3.0
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """All rounds of all peers: step times, losses, and our phases."""
-    found: dict[str, Any] = {name: {"seconds": [], "losses": None} for name in PEERS}
+    found: dict[str, Any] = {name: {"seconds": [], "processor": [], "losses": None} for name in PEERS}
     phases: Counter[str] = Counter()
     for number in range(args.rounds):
         for name in PEERS:
             print(f"round {number + 1} of {args.rounds}: {name}", file=sys.stderr, flush=True)
             run = _child(name, args)
             found[name]["seconds"] += run["seconds"]
+            found[name]["processor"] += run["processor"]
             found[name]["losses"] = run["losses"]
             phases.update(run.get("phases", {}))
     found["ours"]["phases"] = dict(phases)
@@ -80,6 +81,7 @@ def loader_rate(settings: Settings) -> float:
     data = PackedSequences(train_cache(settings).tokens, train.seq_len, train.seed)
     size = train.micro_batch_size
     loader = Loader(data, position=0, sequences_per_step=size, stride=size, offset=0, count=size, pin=False)
+    loader.next()  # the first one waits for imports
     batches, began = 0, time.perf_counter()
     while time.perf_counter() - began < LOADER_SECONDS:
         loader.next()
@@ -92,20 +94,22 @@ def loader_rate(settings: Settings) -> float:
 def report(found: dict[str, Any], settings: Settings, rate: float) -> str:
     """The table, in Markdown."""
     middle = {name: statistics.median(found[name]["seconds"]) for name in PEERS}
+    processor = {name: statistics.median(found[name]["processor"]) for name in PEERS}
     parameters = planner.count_parameters(settings.model).total
     tokens = planner.tokens_per_step(settings.train, 1)
     lines = [
         f"{parameters:,} parameters in {settings.model.dtype}, {tokens:,} tokens a step, one thread; median of "
         f"{len(found['ours']['seconds'])} steps each",
         "",
-        "| loop | step, s | quartiles | x ours | last loss |",
-        "| --- | --- | --- | --- | --- |",
+        "| loop | step, s | quartiles | x ours | processor time, s | x ours | last loss |",
+        "|" + " --- |" * 7,
     ]
     for name, description in PEERS.items():
         low, _, high = statistics.quantiles(found[name]["seconds"], n=4)
         loss = found[name]["losses"][-1]
-        ratio = middle[name] / middle["ours"]
-        lines.append(f"| {description} | {middle[name]:.3f} | {low:.3f}-{high:.3f} | {ratio:.3f} | {loss:.4f} |")
+        wall = f"{middle[name]:.3f} | {low:.3f}-{high:.3f} | {middle[name] / middle['ours']:.3f}"
+        cpu = f"{processor[name]:.3f} | {processor[name] / processor['ours']:.3f}"
+        lines.append(f"| {description} | {wall} | {cpu} | {loss:.4f} |")
     phases = found["ours"]["phases"]
     total = sum(phases.values())
     rest = 1 - sum(phases.get(phase, 0.0) for phase in WORK) / total

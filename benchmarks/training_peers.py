@@ -1,6 +1,7 @@
 """Three loops that train the same model on the same data: what benchmarks/train_cpu.py compares. Imported, not run.
 
-Each takes `steps` steps, one process, and answers the seconds of each step after WARM_UP_STEPS and the loss of each.
+Each takes `steps` steps, one process, and answers for each step after WARM_UP_STEPS its seconds and its processor time
+(of all threads, which other work on the machine hardly changes), and the loss of every step.
 """
 
 from __future__ import annotations
@@ -69,11 +70,13 @@ def _ours(config: Path, flags: Sequence[str], steps: int) -> dict[str, Any]:
 
     laps: list[Counter[str]] = []
     losses: list[float] = []
+    processor: list[float] = []
 
     class Watched(Trainer):
         def _report(self, left: float) -> None:
             laps.append(Counter(self.clock.seconds))
             losses.append(self.loss)
+            processor.append(time.process_time())
             super()._report(left)
 
     train.Trainer = Watched  # type: ignore[misc]
@@ -84,7 +87,13 @@ def _ours(config: Path, flags: Sequence[str], steps: int) -> dict[str, Any]:
     phases: Counter[str] = Counter()
     for lap in timed:
         phases.update(lap)
-    return {"seconds": [sum(lap.values()) for lap in timed], "losses": losses, "phases": dict(phases)}
+    seconds = [sum(lap.values()) for lap in timed]
+    return {"seconds": seconds, "processor": _steps_of(processor), "losses": losses, "phases": dict(phases)}
+
+
+def _steps_of(times: Sequence[float]) -> list[float]:
+    """Differences of the times at the end of each step, after the warm-up."""
+    return [after - before for before, after in zip(times[WARM_UP_STEPS - 1 :], times[WARM_UP_STEPS:], strict=False)]
 
 
 def _parts(settings: Settings) -> tuple[Any, Any, Any]:
@@ -126,7 +135,7 @@ def _plain(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
     own = [parameter for parameter in module.parameters()]
     master = [torch.nn.Parameter(parameter.detach().float().clone()) for parameter in own]
     optimizer = _adamw(settings, master, kernels.fused_adamw)
-    position, losses, seconds = 0, [], []
+    position, losses, seconds, processor = 0, [], [], []
     for step in range(steps):
         began = time.perf_counter()
         for group in optimizer.param_groups:
@@ -149,7 +158,8 @@ def _plain(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
                 parameter.copy_(copy)
         losses.append(total)
         seconds.append(time.perf_counter() - began)
-    return {"seconds": seconds[WARM_UP_STEPS:], "losses": losses}
+        processor.append(time.process_time())
+    return {"seconds": seconds[WARM_UP_STEPS:], "processor": _steps_of(processor), "losses": losses}
 
 
 def _trainer(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
@@ -188,6 +198,7 @@ def _trainer(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
 
     seconds: list[float] = []
     losses: list[float] = []
+    processor: list[float] = []
 
     class Watch(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -196,6 +207,7 @@ def _trainer(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             now = time.perf_counter()
             seconds.append(now - self.last)
+            processor.append(time.process_time())
             self.last = now
 
         def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
@@ -231,4 +243,4 @@ def _trainer(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
         callbacks=[Watch()],
     )
     loop.train()
-    return {"seconds": seconds[WARM_UP_STEPS:], "losses": losses}
+    return {"seconds": seconds[WARM_UP_STEPS:], "processor": _steps_of(processor), "losses": losses}

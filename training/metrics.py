@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class StepClock:
     work was handed over, not when it was done; their sum is right."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.steps, self.last = 0, time.perf_counter()
 
     def lap(self, phase: str) -> None:
@@ -98,9 +98,9 @@ class StepClock:
         self.seconds[phase] += now - self.last
         self.last = now
 
-    def take(self) -> Counter[str]:
+    def take(self) -> dict[str, float]:
         """Seconds by phase since the last `take`; the steps are counted anew."""
-        taken, self.seconds, self.steps = self.seconds, Counter(), 0
+        taken, self.seconds, self.steps = self.seconds, defaultdict(float), 0
         return taken
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -28,7 +29,8 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
     config = LlamaConfig(**settings.model_dict())
     config._attn_implementation = kernels.attention
     torch.manual_seed(settings.train.seed)
-    model = LlamaForCausalLM(config).to(DTYPES[settings.model.dtype])
+    model: Any = LlamaForCausalLM(config)
+    model = model.to(DTYPES[settings.model.dtype])
     model.config.use_cache = False
     if kernels.layers == "liger":
         from liger_kernel.transformers import apply_liger_kernel_to_llama
@@ -53,7 +55,7 @@ class NextTokenLoss(torch.nn.Module):
             window is one text.
     """
 
-    def __init__(self, model: torch.nn.Module, kernels: Kernels | None = None, eos_token_id: int | None = None):
+    def __init__(self, model: Any, kernels: Kernels | None = None, eos_token_id: int | None = None):
         super().__init__()
         self.model = model
         self.kernel = (kernels or Kernels()).loss

@@ -62,6 +62,7 @@ class Trainer:
 
         self.settings, self.train_settings, self.run, self.device = settings, settings.train, run, device
         self.control, self.rank, self.processes = control, control.rank, control.processes
+        self.deepspeed_config = deepspeed_config
         self.tokenizer_folder = project_path(settings.tokenizer.out)
         train = self.train_settings
         self.watchdog = Watchdog(train.hang_seconds, f"process {self.rank}")
@@ -152,7 +153,7 @@ class Trainer:
         }
         for difference in origin["differences"]:
             print(f"note: {difference}")
-        record_run(run, settings, self.engine.config, details)
+        record_run(run, settings, self.deepspeed_config, details)
         self.log = MetricsLog(run.folder, settings, run.name, self.state.step)
         parameters = planner.count_parameters(settings.model).total
         tokens = planner.tokens_per_step(train, self.processes)
@@ -222,7 +223,7 @@ class Trainer:
         train, began, first = self.train_settings, time.monotonic(), self.state.step
         self.clock = StepClock()
         while True:
-            step, last = self.state.step, self.state.step == train.max_steps
+            step, last = self.state.step, self.state.step >= train.max_steps
             if (last or step % train.val_every == 0) and not self.state.validated:
                 self._validate()
             best = train.keep_best and self.state.best_step == step
