@@ -66,8 +66,8 @@ def measure(kernel: str, args: argparse.Namespace) -> dict[str, Any]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
     used = peak() - before
-    wide = [tensor.detach().float().requires_grad_() for tensor in (hidden, head)]
-    loss = mean_loss("full", *wide, targets)
+    wide: list[Any] = [tensor.detach().float().requires_grad_() for tensor in (hidden, head)]
+    loss = mean_loss("full", wide[0], wide[1], targets)
     exact = [loss.detach(), *torch.autograd.grad(loss, wide)]
     errors = [((got.float() - want).norm() / want.norm()).item() for got, want in zip(found, exact, strict=True)]
     return {"seconds": min(seconds), "bytes": used, "errors": errors}

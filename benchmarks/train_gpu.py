@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ours, all checkpointed": {**OURS, "gradient_checkpointing": "all"},
 }
 SEQUENCE_LENGTHS = (768, 4096)
-TINY = {"vocab_size": 4096, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 4}
+TINY: dict[str, Any] = {"vocab_size": 4096, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 4}
 TINY |= {"num_attention_heads": 4, "num_key_value_heads": 4}
 WARM_UP_STEPS = 3
 PRODUCT_ROUNDS = 20
@@ -85,7 +85,7 @@ def measure(settings: Settings, device: str, steps: int, profile: Path | None = 
     kernels = resolve_kernels(settings, cuda)
     eos = model.eos_token_id if train.document_masking else None
     module = NextTokenLoss(build_model(settings, kernels, layers), kernels, eos).to(device).train()
-    own = list(module.parameters())
+    own: list[Any] = list(module.parameters())
     master = [torch.nn.Parameter(parameter.detach().float().clone()) for parameter in own]
     optimizer = torch.optim.AdamW(
         decay_groups(master, train.weight_decay), lr=train.learning_rate, fused=kernels.fused_adamw

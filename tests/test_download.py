@@ -4,7 +4,6 @@ import functools
 import gzip
 import hashlib
 import io
-import itertools
 import json
 import os
 import random
@@ -80,11 +79,11 @@ def test_user_agent_names_the_tool_and_the_contact(tmp_path):
 
 def test_requests_keep_their_distance_from_start_to_start():
     with serve(b"text") as server:
-        client = HttpClient(0.2)
+        client, began = HttpClient(0.2), time.monotonic()
         for _ in range(3):
             client.get(server.url)
-    times = [moment for moment, *_ in server.requests]
-    assert all(later - earlier >= 0.19 for earlier, later in itertools.pairwise(times))
+        # At the client: when a busy machine's server hears of a request says less.
+        assert time.monotonic() - began >= 0.4
 
 
 @pytest.mark.parametrize("as_date", [False, True])

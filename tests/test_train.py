@@ -241,7 +241,7 @@ def test_it_stops_early_and_exports_the_best_validation(tmp_path):
     records = read_metrics(run / "metrics.jsonl")
     bits = {r["step"]: r["val_bits_per_byte"] for r in records if "val_bits_per_byte" in r}
     best, last = min(bits, key=bits.__getitem__), max(bits)
-    assert last == best + 15 < 400 and f"export: step {best}, the best validation" in result.stdout
+    assert last == best + 15 < 400 and f"export: step-{best:08d}, the best validation" in result.stdout
     assert (run / f"checkpoints/step-{best:08d}").exists()
     (categories,) = (r["val_by_category"] for r in records if "val_by_category" in r)
     tokens = sum(category["tokens"] for category in categories.values())
@@ -249,6 +249,11 @@ def test_it_stops_early_and_exports_the_best_validation(tmp_path):
     assert total == pytest.approx(bits[best], rel=0.02)
     again = train(config, processes=1)
     assert f"run {run.name} is finished" in again.stdout
+
+    shutil.rmtree(run / "checkpoints" / f"step-{best:08d}")
+    shutil.rmtree(run / "export")
+    ended = train(config, processes=1)
+    assert ended.returncode == 0 and "the last step is exported instead of the best" in ended.stdout, ended.stderr
 
 
 @pytest.mark.slow

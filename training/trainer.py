@@ -497,9 +497,7 @@ class Trainer:
             since = self.state.validations_since_best
             self.log.event(step, "early_stop", f"{since} validations were not better than step {best}'s")
         if self.train_settings.keep_best and best is not None and best not in (0, step):
-            self._say(f"export: step {best}, the best validation")
-            self.watchdog.beat(f"loading step {best}")
-            checkpoint.load(self.engine, self.run.checkpoints / checkpoint.name_of(best))
+            self._load_best(self.run.checkpoints / checkpoint.name_of(best))
         self.engine.eval()
         categories = self.validation.by_category(self.engine.module, self._between_batches)
         if self.log is None:
@@ -513,6 +511,19 @@ class Trainer:
         note_finished(self.run, step, early)
         print(f"done: loss plot {plot}, model {export}")
         print(f"next: python evaluation/perplexity.py --model {export} --data {self._validation_path()}", flush=True)
+
+    def _load_best(self, path: Path) -> None:
+        """Weights of the best validation, for the export; the run stays where it stands."""
+        wrong = self.control.told_by_first(
+            lambda: checkpoint.damage(path) if path.exists() else "not kept, or no longer there"
+        )
+        if wrong:
+            self._say(f"note: {path}: {wrong}; the last step is exported instead of the best")
+            return
+        self._say(f"export: {path.name}, the best validation")
+        ended = self.state
+        self._load(path, checkpoint.read_state(path))
+        self.state = ended
 
     def _validation_path(self) -> Path:
         return preflight.find_splits(self.settings)["val"].paths[0]
