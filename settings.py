@@ -15,6 +15,7 @@ import difflib
 import functools
 import json
 import math
+import re
 import shlex
 import sys
 import types
@@ -468,6 +469,11 @@ def _check_together(settings: Settings, config: Path) -> None:
         raise UserError(
             f"{config}: train.seq_len {train.seq_len} is more than max_position_embeddings "
             f"{model.max_position_embeddings}; lower the first or raise the second"
+        )
+    if train.run_name is not None and not re.fullmatch(r"\w[\w.-]*", train.run_name):
+        raise UserError(
+            f"{config}: train.run_name is {json.dumps(train.run_name)}; it names a folder: letters, digits, '_', '-', "
+            "'.', and no '.' or '-' at the start"
         )
     if train.warmup_steps >= train.max_steps:
         raise UserError(

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="print the checklist and stop")
     parser.add_argument("--local_rank", type=int, default=0, help="given by the deepspeed launcher")
     args = parser.parse_args(argv)
-    if args.stop:
+    if args.stop is not None:
         stop_run(run_folder(args.stop, settings_from_args(args)))
         return 0
     single_process_environment()
@@ -117,7 +117,7 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
     held: list[Any] = []  # process 0's lock on the run's folder: it holds until this process ends
 
     def open_run() -> Run:
-        if args.resume:
+        if args.resume is not None:
             run = resumed_run(run_folder(args.resume, settings), settings, deepspeed_config)
         else:
             run = find_run(settings, deepspeed_config, args.new)

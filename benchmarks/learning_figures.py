@@ -200,7 +200,7 @@ def plot(runs: Path, found: Sequence[dict[str, Any]]) -> bytes:
             draw_regime(axes[:, 1], regime, curves)
     axes[0, 0].set_title("The long run: loss, nats a token")
     axes[1, 0].set_title("Gradient norm before clipping")
-    axes[0, 1].set_title("A tenth of the data and all of it: loss, nats a token (bands: range of the seeds)")
+    axes[0, 1].set_title("A tenth of the data and all of it: loss (bands: seeds)")
     axes[1, 1].set_title("Gradient norm before clipping, median of 25 steps")
     for axis in axes.flat:
         axis.grid(alpha=0.3)

@@ -64,7 +64,7 @@ def written(folder, *steps, **options):
 def test_only_finished_checkpoints_count_oldest_first(tmp_path):
     written(tmp_path, 20, 5, 100, keep=Keep(9, None, False))
     (tmp_path / "step-00000200.partial").mkdir()
-    (tmp_path / "step-00000300").mkdir()
+    (tmp_path / "step-00000300.damaged").mkdir()
     assert [read_state(path).step for path in finished(tmp_path)] == [5, 20, 100]
     assert finished(tmp_path / "none") == []
 
@@ -107,8 +107,10 @@ def test_leftovers_of_a_kill_go(tmp_path):
         (lambda p: os.truncate(p / "model.pt", 100), r"model\.pt has 100 bytes of [\d,]+"),
         (lambda p: (p / "optimizer.pt").unlink(), "optimizer.pt: No such file"),
         (lambda p: _flip(p / "model.pt"), "model.pt is not what was written"),
-        (lambda p: (p / "state.json").write_text("{"), "state.json is damaged"),
-        (lambda p: (p / "state.json").write_text('{"files": {}}'), "state.json is damaged"),
+        (lambda p: (p / "state.json").write_text("{"), "state.json is missing or damaged"),
+        (lambda p: (p / "state.json").write_text('{"files": {}}'), "state.json is missing or damaged"),
+        (lambda p: (p / "state.json").unlink(), "state.json is missing or damaged"),
+        (lambda p: _edit(p / "state.json", '"skipped": 32', '"skipped": 33'), "state.json is missing or damaged"),
     ],
 )
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, spoil, told):
@@ -116,10 +118,24 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, spoil, told):
     spoil(tmp_path / "step-00000006")
     good, passed_over = last_good(tmp_path)
     assert good == tmp_path / "step-00000005"
-    assert re.search(rf"step-00000006: {told}.*passed over", passed_over[0])
+    assert re.search(rf"step-00000006: {told}.*passed over, and set aside as step-00000006.damaged", passed_over[0])
+    assert finished(tmp_path) == [good]  # so that what is saved next is among the last ones
     spoil(good)
-    with pytest.raises(UserError, match=r"none of its 2 checkpoints can be used"):
+    with pytest.raises(UserError, match=r"none of its 1 checkpoints can be used"):
         last_good(tmp_path)
+    assert finished(tmp_path) == [good]
+
+
+def test_a_checkpoint_under_another_steps_name_is_passed_over(tmp_path):
+    written(tmp_path, 5, 6)
+    (tmp_path / "step-00000006").rename(tmp_path / "step-00000007")
+    good, (told,) = last_good(tmp_path)
+    assert good == tmp_path / "step-00000005" and "state.json is that of step 6" in told
+
+
+def _edit(path, old, new):
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
 
 
 def _flip(path):

@@ -92,6 +92,8 @@ def test_a_folder_that_is_no_run_is_named(world):
     with pytest.raises(UserError, match="not a run that was started"):
         resumed_run(world, settings_of(world), {})
     assert run_folder("name", settings_of(world)) == world / "runs/name"
+    with pytest.raises(UserError, match="no run is named"):
+        run_folder(" ", settings_of(world))
     assert run_folder(str(world), settings_of(world)) == world
 
 

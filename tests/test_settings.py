@@ -84,6 +84,8 @@ def test_set_overrides_a_model_key():
         ("train.seq_len=true", "'train.seq_len' is true, expected a whole number"),
         ("train.seq_len=long", "'train.seq_len' is \"long\", expected a whole number"),
         ("train.wandb=on", "expected one of 'online', 'offline', 'disabled'"),
+        ("train.run_name=..", "it names a folder"),
+        ("train.run_name=a/b", "it names a folder"),
         ("data.drop_withdrawn=1", "'data.drop_withdrawn' is 1, expected true or false"),
         ("data.categories=math", "expected a list"),
         ("data.val_fraction=0.9", "must be between 0 and 0.5"),

@@ -1,6 +1,7 @@
 """Checkpoints: everything that a resume needs, under a name that only a finished one bears.
 
-`checkpoints/step-00000250/` holds DeepSpeed's files and `state.json`, which names every file with its size and sha256.
+`checkpoints/step-00000250/` holds DeepSpeed's files and `state.json`, which names every file with its size and sha256
+and ends with its own.
 It is written as `step-00000250.partial`, from a copy in memory while training goes on, and renamed once all processes
 have written theirs: a run killed meanwhile finds the one before. Random numbers need no file: each step's are drawn
 from a seed of its own (training/data.py).
@@ -58,8 +59,7 @@ class State:
 
 def finished(folder: Path) -> list[Path]:
     """Finished checkpoints of a run, oldest first."""
-    found = [path for path in folder.glob("step-*") if NAME.fullmatch(path.name) and (path / "state.json").exists()]
-    return sorted(found)
+    return sorted(path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
 
 
 def step_of(checkpoint: Path) -> int:
@@ -70,26 +70,45 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def read_state(checkpoint: Path) -> State:
-    """Raises UserError for a state.json that is damaged."""
+def state_text(state: State, files: dict[str, Any]) -> str:
+    """The content of state.json: the state, size and sha256 of each file, and the sha256 of all that."""
+    content = asdict(state) | {"files": files}
+    return json.dumps(content | {"sha256": _sha256_of(content)}, indent=2) + "\n"
+
+
+def _sha256_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read(checkpoint: Path) -> tuple[State, dict[str, tuple[int, str]]]:
+    """The state, and (bytes, sha256) of each file; UserError where state.json is not what was written."""
+    path = checkpoint / "state.json"
     try:
-        content = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-        content.pop("files")
-        return State(**content)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        noted = content.pop("sha256")
+        if noted != _sha256_of(content):
+            raise ValueError("its content is not what was written")
+        files = {str(name): (note["bytes"], note["sha256"]) for name, note in content.pop("files").items()}
+        return State(**content), files
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"{checkpoint / 'state.json'}: cannot be read ({error!r}); delete {checkpoint} to go on from the one before"
+            f"{path}: cannot be read ({error!r}); delete {checkpoint} to go on from the one before"
         ) from None
+
+
+def read_state(checkpoint: Path) -> State:
+    """Raises UserError for a state.json that is damaged."""
+    return _read(checkpoint)[0]
 
 
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files, read whole; None if they are what was written."""
     try:
-        files = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["files"]
-        wanted = {str(name): (note["bytes"], note["sha256"]) for name, note in files.items()}
-        read_state(checkpoint)
-    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError):
-        return "state.json is damaged"
+        state, wanted = _read(checkpoint)
+    except UserError:
+        return "state.json is missing or damaged"
+    if state.step != step_of(checkpoint):
+        return f"state.json is that of step {state.step}"
 
     def check(name: str) -> str | None:
         path, (size, sha256) = checkpoint / name, wanted[name]
@@ -114,25 +133,34 @@ def _sha256(path: Path) -> str:
 
 
 def last_good(folder: Path, before: int | None = None) -> tuple[Path | None, list[str]]:
-    """The newest undamaged checkpoint (of a step up to `before`), and a line for each newer one passed over.
+    """The newest undamaged checkpoint (of a step up to `before`), and a line for each newer one that is damaged.
+
+    Those are set aside under another name, so that they do not count as the last ones.
 
     Raises:
         UserError: there are checkpoints and all of them are damaged.
     """
-    passed_over: list[str] = []
+    damaged: list[tuple[Path, str]] = []
     for checkpoint in reversed(finished(folder)):
         if before is not None and step_of(checkpoint) > before:
             continue
         wrong = damage(checkpoint)
         if wrong is None:
-            return checkpoint, passed_over
-        passed_over.append(f"{checkpoint}: {wrong}; passed over")
-    if passed_over:
+            return checkpoint, [_set_aside(path, reason) for path, reason in damaged]
+        damaged.append((checkpoint, wrong))
+    if damaged:
         raise UserError(
-            f"{folder}: none of its {len(passed_over)} checkpoints can be used ({passed_over[0]}); put a copy back, "
-            "delete the folder to begin at step 0, or start a fresh run with --new"
+            f"{folder}: none of its {len(damaged)} checkpoints can be used ({damaged[0][0].name}: {damaged[0][1]}); "
+            "put a copy back, delete the folder to begin at step 0, or start a fresh run with --new"
         )
     return None, []
+
+
+def _set_aside(checkpoint: Path, reason: str) -> str:
+    aside = checkpoint.with_name(checkpoint.name + ".damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(checkpoint, aside)
+    return f"{checkpoint}: {reason}; passed over, and set aside as {aside.name}"
 
 
 def check_state(found: State, now: State, checkpoint: Path, micro_batch_size: int) -> None:
@@ -277,8 +305,7 @@ class Checkpoints:
         for note in sorted(partial.glob("files-*.json")):
             files |= json.loads(note.read_text(encoding="utf-8"))
             note.unlink()
-        text = json.dumps(asdict(state) | {"files": files}, indent=2) + "\n"
-        (partial / "state.json").write_text(text, encoding="utf-8")
+        (partial / "state.json").write_text(state_text(state, files), encoding="utf-8")
         _sync(partial / "state.json")
         _sync(partial)
         final = partial.with_suffix("")

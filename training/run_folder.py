@@ -107,7 +107,13 @@ def find_run(settings: Settings, deepspeed_config: dict[str, Any], new: bool) ->
 
 
 def run_folder(name: str, settings: Settings) -> Path:
-    """The folder that `name` means: a path, or the name of a run."""
+    """The folder that `name` means: a path, or the name of a run.
+
+    Raises:
+        UserError: it is empty, as an unset variable of a shell is.
+    """
+    if not name.strip():
+        raise UserError("no run is named; give its folder, e.g. runs/NAME")
     path = Path(name)
     return path.absolute() if path.exists() else project_path(settings.train.runs) / name
 

@@ -223,14 +223,15 @@ class Trainer:
         train, began, first = self.train_settings, time.monotonic(), self.state.step
         self.clock = StepClock()
         while True:
-            step, last = self.state.step, self.state.step >= train.max_steps
-            if (last or step % train.val_every == 0) and not self.state.validated:
+            step, ends = self.state.step, self.state.step >= train.max_steps
+            if (ends or step % train.val_every == 0) and not self.state.validated:
                 self._validate()
+            ends = ends or self._stops_early()
             best = train.keep_best and self.state.best_step == step
-            if step != self.saved_step and (last or best or step % train.save_every == 0):
-                self._save(last)
+            if step != self.saved_step and (ends or best or step % train.save_every == 0):
+                self._save(must=ends)
             self.clock.lap("pause")
-            if last or self._stops_early():
+            if ends:
                 return
             self._train_step()
             if self.log is not None and (self.state.step % train.log_every == 0 or self.state.step == train.max_steps):
