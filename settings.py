@@ -54,7 +54,7 @@ class ModelSettings:
     num_key_value_heads: int | None = knob(1, default=None)
     head_dim: int | None = knob(1, default=None)
     hidden_act: str = "silu"
-    initializer_range: float = knob(0, default=0.02)
+    initializer_range: float = knob(0, 100, default=0.02)
     rms_norm_eps: float = knob(0, default=1e-6)
     tie_word_embeddings: bool = False
     attention_bias: bool = False
@@ -183,7 +183,7 @@ class TrainSettings:
     seq_len: int = knob(1)
     # Attention stays within a document, whose positions start at 0; otherwise a window is one text (GPT-3's way).
     document_masking: bool
-    micro_batch_size: int = knob(1)
+    micro_batch_size: int = knob(1, 1_000_000)
     gradient_accumulation_steps: int = knob(1)
     max_steps: int = knob(1)
     learning_rate: float = knob(0)

@@ -11,7 +11,14 @@ from training import checkpoint, snapshot
 from training.checkpoint import Checkpoints, Keep, State, batch_of, check_state, damage, finished, last_good, read_state
 
 STATE = State(
-    step=5, processes=2, sequences_per_step=16, skipped=32, tokenizer="a" * 64, train_sha256="b" * 64, best_step=4
+    step=5,
+    processes=2,
+    sequences_per_step=16,
+    skipped=32,
+    tokenizer="a" * 64,
+    train_sha256="b" * 64,
+    val_sha256="e" * 64,
+    best_step=4,
 )
 
 
@@ -182,6 +189,7 @@ def test_a_checkpoint_of_the_same_run_is_accepted(tmp_path):
     [
         ({"tokenizer": "c" * 64}, f"its tokenizer fingerprint is {'a' * 64}"),
         ({"train_sha256": "d" * 64}, "its sha256 of the training split is"),
+        ({"val_sha256": "d" * 64}, "its sha256 of the validation split is"),
         (
             {"processes": 1, "sequences_per_step": 8},
             "16 sequences over 2 process(es), this command's 8 over 1; keep the step's size with --resume RUN "

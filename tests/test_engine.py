@@ -1,4 +1,5 @@
 import json
+import os
 import re
 
 import pytest
@@ -55,3 +56,50 @@ def test_deepspeed_still_has_the_table_that_switches_the_build_off():
     import deepspeed.ops
 
     assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"zero_optimisation": {"stage": 2}}, "unknown section 'zero_optimisation'; did you mean 'zero_optimization'?"),
+        ({"checkpoint": {"load_universal": True}}, "'checkpoint' is train.py's own"),
+        ({"bf16": True}, "'bf16' is true, expected an object"),
+    ],
+)
+def test_sections_that_deepspeed_would_take_in_silence_are_refused(tmp_path, change, message):
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps(json.loads(SHIPPED.read_text()) | change))
+    with pytest.raises(UserError, match=re.escape(message)):
+        resolve_deepspeed_config(path, load_settings(), processes=2)
+
+
+def test_a_port_that_is_taken_is_named():
+    import socket
+    import subprocess
+    import sys
+
+    script = "from training.engine import start_process_group; start_process_group(False, 0, 1, 30)"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        environment = os.environ | {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-c", script]
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+    assert f"settings.UserError: port {port} is taken" in ended.stderr
+
+
+def test_what_deepspeed_refuses_is_told_with_the_file(monkeypatch):
+    import deepspeed
+
+    from training.engine import build_engine
+    from training.kernels import Kernels
+
+    def refuse(**_):
+        raise deepspeed.runtime.config.DeepSpeedConfigError("no such thing")
+
+    monkeypatch.setattr(deepspeed, "initialize", refuse)
+    tiny = ["hidden_size=8", "num_attention_heads=1", "num_key_value_heads=1", "vocab_size=64", "num_hidden_layers=1"]
+    with pytest.raises(UserError, match=r"ds_config\.json: DeepSpeed refuses it: no such thing"):
+        build_engine(load_settings(overrides=tiny), {}, False, Kernels(), 0)

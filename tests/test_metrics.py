@@ -69,6 +69,14 @@ def test_a_broken_line_is_named(tmp_path: Path):
         read_metrics(path)
 
 
+@pytest.mark.parametrize("line", [b"5", b'{"loss": 1}', b'{"step": "x"}', b"null", b"\xff\xfe", b"\0\0"])
+def test_a_line_that_is_no_record_is_named(tmp_path: Path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(json.dumps(STEP).encode() + b"\n" + line + b"\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a .*delete that line"):
+        read_metrics(path)
+
+
 def test_infinity_is_null(tmp_path: Path):
     log = MetricsLog(tmp_path, load_settings(overrides=["train.wandb=disabled"]), "run", step=0)
     log.write({"step": 1, "grad_norm": float("inf"), "loss": 2.0})

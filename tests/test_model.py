@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from settings import load_settings
+from settings import UserError, load_settings
 from training.kernels import Kernels, resolve_kernels
 from training.model import NextTokenLoss, build_model, document_positions
 
@@ -53,6 +53,14 @@ def test_each_checkpointed_layer_is_made_again(monkeypatch):
         layer.mlp.register_forward_pre_hook(lambda *_, index=index: calls.__setitem__(index, calls[index] + 1))
     NextTokenLoss(model)(torch.randint(0, 64, (1, 9), generator=SEED)).backward()
     assert calls == [2, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "override", ["hidden_act=foo", 'rope_parameters={"rope_type":"foo"}', 'rope_parameters={"rope_theta":"x"}']
+)
+def test_model_keys_that_transformers_refuses_are_one_line(override):
+    with pytest.raises(UserError, match="make no model"):
+        build_model(load_settings(overrides=[*TINY, override]))
 
 
 DOCUMENTS = torch.tensor([[5, 6, 7, 2, 8, 9, 2, 2, 11, 12, 13]])

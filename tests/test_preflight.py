@@ -68,6 +68,14 @@ def test_a_smaller_micro_batch_is_proposed_where_it_helps():
     assert batch["train.micro_batch_size"] * batch["train.gradient_accumulation_steps"] == 32 * 32
 
 
+def test_the_batch_that_is_proposed_is_the_same():
+    settings = load_settings(overrides=["train.micro_batch_size=75", "train.gradient_accumulation_steps=7"])
+    check = by_name(settings, Device("cuda", "NVIDIA A30", 24 << 30))["device"]
+    batch = {key: int(value) for key, value in re.findall(r"train\.(\w+)=(\d+)", check.todo)}
+    assert batch["micro_batch_size"] < 75
+    assert batch["micro_batch_size"] * batch["gradient_accumulation_steps"] == 75 * 7
+
+
 def test_too_little_disk_is_named(tmp_path, monkeypatch):
     settings = load_settings(tiny_world.make_world(tmp_path))
     usage = preflight.shutil.disk_usage(tmp_path)

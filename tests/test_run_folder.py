@@ -127,9 +127,10 @@ def test_a_damaged_record_is_named(world):
     settings = settings_of(world, "train.run_name=mine")
     run = find_run(settings, {}, new=False)
     record_run(run, settings, {}, {})
-    (run.folder / "run.json").write_text("{")
-    with pytest.raises(UserError, match=r"run\.json: cannot be read.*--new"):
-        find_run(settings, {}, new=False)
+    for content in ("{", '{"identity": 5}', '{"identity": {}, "starts": 3}', "[]"):
+        (run.folder / "run.json").write_text(content)
+        with pytest.raises(UserError, match=r"run\.json: cannot be read.*--new"):
+            find_run(settings, {}, new=False)
 
 
 def test_a_run_is_held_by_one_process(world):

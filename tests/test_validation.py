@@ -118,7 +118,9 @@ def test_each_process_gathers_the_batches_it_read(world):
 
 
 def test_the_best_so_far_and_how_many_were_not_better():
-    state = State(step=10, processes=1, sequences_per_step=1, skipped=0, tokenizer="t", train_sha256="s")
+    state = State(
+        step=10, processes=1, sequences_per_step=1, skipped=0, tokenizer="t", train_sha256="s", val_sha256="v"
+    )
     state = after_validation(state, 2.0, 0.1)
     assert (state.best_step, state.best_bits_per_byte, state.validations_since_best, state.validated) == (
         10,

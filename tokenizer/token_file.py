@@ -88,7 +88,9 @@ class Header(Shard):
             size = path.stat().st_size
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}; {REMEDY}") from None
-        if len(raw) < HEADER_BYTES or raw[: len(MAGIC)] != MAGIC:
+        if size < HEADER_BYTES:
+            raise UserError(f"{path}: {size:,} bytes, less than the header of a token file; {REMEDY}")
+        if raw[: len(MAGIC)] != MAGIC:
             raise UserError(f"{path}: not a token file (it begins with {raw[:8]!r}, not {MAGIC!r}); {REMEDY}")
         _, version, dtype, *values = HEADER.unpack(raw[: HEADER.size])
         dtype = dtype.rstrip(b"\0").decode("ascii", "replace")

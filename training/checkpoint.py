@@ -42,6 +42,7 @@ class State:
     skipped: int
     tokenizer: str
     train_sha256: str
+    val_sha256: str
     # Whether this step's validation is in metrics.jsonl, the best one so far, and how many were not better since.
     validated: bool = False
     best_step: int | None = None
@@ -169,7 +170,11 @@ def check_state(found: State, now: State, checkpoint: Path, micro_batch_size: in
     Raises:
         UserError: naming both values.
     """
-    meaning = {"tokenizer": "tokenizer fingerprint", "train_sha256": "sha256 of the training split"}
+    meaning = {
+        "tokenizer": "tokenizer fingerprint",
+        "train_sha256": "sha256 of the training split",
+        "val_sha256": "sha256 of the validation split",
+    }
     for key, name in meaning.items():
         there, here = getattr(found, key), getattr(now, key)
         if there != here:

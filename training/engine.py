@@ -134,7 +134,16 @@ def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeo
 
     quiet()
     timeout = datetime.timedelta(seconds=timeout_seconds)
-    deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False, timeout=timeout)
+    try:
+        deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False, timeout=timeout)
+    except torch.distributed.DistNetworkError as error:
+        port = os.environ["MASTER_PORT"]
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise UserError(
+            f"port {port} is taken, by another run perhaps; give this one its own: "
+            f"deepspeed --master_port {int(port) + 1} train.py"
+        ) from None
 
 
 def end_process_group() -> None:
@@ -175,7 +184,7 @@ def build_engine(
     )
     try:
         engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config)
-    except (pydantic.ValidationError, DeepSpeedConfigError) as error:
+    except (pydantic.ValidationError, DeepSpeedConfigError, ValueError) as error:  # ValueError: fp16 on a CPU
         reason = " ".join(str(error).split())
         raise UserError(f"{settings.train.deepspeed_config}: DeepSpeed refuses it: {reason}") from None
     return engine

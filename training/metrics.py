@@ -76,12 +76,14 @@ def read_metrics(path: Path) -> list[Record]:
     if not path.exists():
         return []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if line.endswith("\n"):
-            try:
-                records.append(json.loads(line))
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: not a line of JSON ({error}); delete that line") from None
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not a line of JSON ({error}); delete that line") from None
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
+            raise UserError(f"{path}:{number}: not a record of a step ({line[:40]!r}); delete that line")
+        records.append(record)
     return records
 
 

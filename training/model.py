@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from settings import Settings
+from settings import Settings, UserError
 from training.kernels import Kernels, resolve_kernels
 from training.loss import mean_loss, token_losses
 from training.planner import checkpointed_layers
@@ -22,14 +22,25 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
     Args:
         kernels: the pieces; None: those for a model on the CPU.
         checkpointed: layers that make their activations again in the backward pass.
+
+    Raises:
+        UserError: transformers refuses the model keys.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import LlamaConfig, LlamaForCausalLM
 
     kernels = kernels or resolve_kernels(settings, cuda=False)
-    config = LlamaConfig(**settings.model_dict())
-    config._attn_implementation = kernels.attention
     torch.manual_seed(settings.train.seed)
-    model: Any = LlamaForCausalLM(config)
+    try:
+        config = LlamaConfig(**settings.model_dict())
+        config._attn_implementation = kernels.attention
+        model: Any = LlamaForCausalLM(config)
+    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:  # whatever transformers makes of them
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the model keys of the configuration make no model: {type(error).__name__}: {reason}; see hidden_act, "
+            "rope_parameters, head_dim and hidden_size"
+        ) from error
     model = model.to(DTYPES[settings.model.dtype])
     model.config.use_cache = False
     if kernels.layers == "liger":

@@ -193,11 +193,12 @@ def _smaller(settings: Settings, deepspeed_config: dict[str, Any], device: Devic
     """The mildest change that fits: what costs nothing, checkpointing, smaller micro-batches, or another model."""
     train, changes = settings.train, dict[str, Any]()
     steps: list[dict[str, Any]] = [{"loss_kernel": "auto"}, {"attention": "sdpa"}, {"gradient_checkpointing": "auto"}]
-    micro = train.micro_batch_size
+    micro, batch = train.micro_batch_size, train.micro_batch_size * train.gradient_accumulation_steps
     while micro > 1:
         micro //= 2
-        accumulation = -(-train.micro_batch_size * train.gradient_accumulation_steps // micro)
-        steps.append({"micro_batch_size": micro, "gradient_accumulation_steps": accumulation})
+        while batch % micro:
+            micro -= 1
+        steps.append({"micro_batch_size": micro, "gradient_accumulation_steps": batch // micro})
     for step in steps:
         if all(getattr(train, key) == value for key, value in step.items()):
             continue

@@ -16,7 +16,7 @@ CHANGEABLE = {
         *("learning_rate", "min_lr_ratio", "warmup_steps", "max_steps"),
         *("micro_batch_size", "gradient_accumulation_steps"),  # their product over the processes must stay
         *("gradient_checkpointing", "loss_kernel", "layer_kernels", "attention", "fused_adamw", "compile"),
-        *("val_every", "val_sequences", "early_stop_patience", "early_stop_gain", "keep_best"),
+        *("val_every", "early_stop_patience", "early_stop_gain", "keep_best"),
         *("save_every", "keep_last", "keep_every", "background_checkpoints", "hang_seconds", "log_every"),
         *("spike_sigmas", "on_spike"),
     )

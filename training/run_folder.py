@@ -154,7 +154,10 @@ def _recorded_identity(folder: Path) -> Any:
     """The configuration that a run was started with; None where it was killed before it noted one."""
     path = folder / "run.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["identity"]
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(noted["identity"], dict) or not isinstance(noted.get("starts", []), list):
+            raise ValueError("identity or starts are not what was written")
+        return noted["identity"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

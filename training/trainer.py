@@ -86,6 +86,7 @@ class Trainer:
             skipped=0,
             tokenizer=self.cache.tokenizer,
             train_sha256=self.cache.source_sha256,
+            val_sha256=caches["val"].source_sha256,
             configuration=settings.to_dict(),
         )
         if resume is not None:
@@ -370,7 +371,10 @@ class Trainer:
         for line in passed_over:
             self._say(line)
         if path is None:
-            raise UserError(f"step {self.state.step}: no checkpoint to go back to; lower train.save_every")
+            raise UserError(
+                f"step {self.state.step}: no checkpoint to go back to; lower train.learning_rate, or train.save_every if "
+                "the loss was well before"
+            )
         after = self.state.position
         self.rewinds[checkpoint.step_of(path)] += 1
         if self.rewinds[checkpoint.step_of(path)] > MAX_REWINDS:
