@@ -89,7 +89,7 @@ class Header(Shard):
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}; {REMEDY}") from None
         if size < HEADER_BYTES:
-            raise UserError(f"{path}: {size:,} bytes, less than the header of a token file; {REMEDY}")
+            raise UserError(f"{path}: not a token file: {size:,} bytes, less than its header; {REMEDY}")
         if raw[: len(MAGIC)] != MAGIC:
             raise UserError(f"{path}: not a token file (it begins with {raw[:8]!r}, not {MAGIC!r}); {REMEDY}")
         _, version, dtype, *values = HEADER.unpack(raw[: HEADER.size])

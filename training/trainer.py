@@ -372,8 +372,8 @@ class Trainer:
             self._say(line)
         if path is None:
             raise UserError(
-                f"step {self.state.step}: no checkpoint to go back to; lower train.learning_rate, or train.save_every if "
-                "the loss was well before"
+                f"step {self.state.step}: no checkpoint to go back to; lower train.learning_rate, or train.save_every "
+                "if the loss was well before"
             )
         after = self.state.position
         self.rewinds[checkpoint.step_of(path)] += 1
