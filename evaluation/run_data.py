@@ -153,6 +153,9 @@ def _read_details(folder: Path) -> Record:
     identity = details.get("identity")
     if not isinstance(identity, dict) or not isinstance(identity.get("train"), dict):
         raise UserError(f"{path}: has no configuration under 'identity'; restore it, or name other runs")
+    starts = details.get("starts", [])
+    if not isinstance(starts, list) or not all(isinstance(start, dict) for start in starts):
+        raise UserError(f"{path}: 'starts' is no list of starts; restore it, or name other runs")
     return details
 
 

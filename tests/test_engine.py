@@ -64,6 +64,8 @@ def test_deepspeed_still_has_the_table_that_switches_the_build_off():
         ({"zero_optimisation": {"stage": 2}}, "unknown section 'zero_optimisation'; did you mean 'zero_optimization'?"),
         ({"checkpoint": {"load_universal": True}}, "'checkpoint' is train.py's own"),
         ({"bf16": True}, "'bf16' is true, expected an object"),
+        ({"steps_per_print": 0}, "'steps_per_print' is 0, must be"),
+        ({"zero_optimization": {"stage": 2, "reduce_bucket_size": "big"}}, 'reduce_bucket_size\' is "big"'),
     ],
 )
 def test_sections_that_deepspeed_would_take_in_silence_are_refused(tmp_path, change, message):

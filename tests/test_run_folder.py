@@ -88,6 +88,17 @@ def test_what_would_make_another_run_is_refused_with_both_values(world, change):
         resumed_run(run.folder, settings_of(world, "dtype=bfloat16", change), {})
 
 
+def test_an_export_of_an_earlier_end_is_not_that_of_a_run_that_goes_on(world):
+    settings = settings_of(world)
+    run = find_run(settings, {}, new=False)
+    record_run(run, settings, {}, {"step": 0})
+    run.export.mkdir()
+    note_finished(run, settings.train.max_steps, early=False)
+    record_run(run, settings, {}, {"step": 4})
+    assert not run.export.exists() and (run.folder / "export.previous").exists()
+    assert not find_run(settings, {}, new=False).finished
+
+
 def test_a_folder_that_is_no_run_is_named(world):
     with pytest.raises(UserError, match="not a run that was started"):
         resumed_run(world, settings_of(world), {})

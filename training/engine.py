@@ -65,6 +65,16 @@ def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> 
     if stage not in (0, 1, 2):
         raise UserError(f"{path}: zero_optimization.stage is {stage}, train.py knows 0, 1 and 2 (2 is the reference)")
 
+    for key, least in (("reduce_bucket_size", 1), ("allgather_bucket_size", 1)):
+        number = zero.get(key, least) if isinstance(zero, dict) else least
+        if not isinstance(number, int | float) or number < least:
+            raise UserError(f"{path}: 'zero_optimization.{key}' is {json.dumps(number)}, must be a number of elements")
+    prints = config.get("steps_per_print", 1)
+    if type(prints) is not int or prints < 1:
+        raise UserError(
+            f"{path}: 'steps_per_print' is {json.dumps(prints)}, must be a whole number of steps, at least 1"
+        )
+
     train = settings.train
     values = {
         ("train_batch_size",): train.micro_batch_size * train.gradient_accumulation_steps * processes,
@@ -166,6 +176,7 @@ def build_engine(
     import pydantic
     import torch
     from deepspeed.runtime.config import DeepSpeedConfigError
+    from deepspeed.runtime.zero.utils import ZeRORuntimeException
 
     from training.model import NextTokenLoss, build_model
     from training.schedule import decay_groups
@@ -184,7 +195,11 @@ def build_engine(
     )
     try:
         engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config)
-    except (pydantic.ValidationError, DeepSpeedConfigError, ValueError) as error:  # ValueError: fp16 on a CPU
-        reason = " ".join(str(error).split())
-        raise UserError(f"{settings.train.deepspeed_config}: DeepSpeed refuses it: {reason}") from None
+    # All of these are its ways of refusing values (ValueError: fp16 on a CPU).
+    except (
+        *(pydantic.ValidationError, DeepSpeedConfigError, ZeRORuntimeException),
+        *(AssertionError, TypeError, ValueError, AttributeError),
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{settings.train.deepspeed_config}: DeepSpeed refuses it: {reason}") from error
     return engine

@@ -37,6 +37,8 @@ NOT_IDENTITY = {
 }
 # Noted when the last step, the export and the plot are done.
 FINISHED = "finished.json"
+# The export of a run that then went on, until it has another.
+PREVIOUS_EXPORT = "export.previous"
 PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "sentencepiece", "numpy")
 
 
@@ -218,6 +220,9 @@ def record_run(run: Run, settings: Settings, deepspeed_config: dict[str, Any], d
     folder."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / FINISHED).unlink(missing_ok=True)
+    if run.export.exists():  # of an earlier end: nobody is to take it for that of this one
+        shutil.rmtree(run.folder / PREVIOUS_EXPORT, ignore_errors=True)
+        os.replace(run.export, run.folder / PREVIOUS_EXPORT)
     path = run.folder / "run.json"
     starts = json.loads(path.read_text(encoding="utf-8")).get("starts", []) if path.exists() else []
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
@@ -280,6 +285,7 @@ def export_model(model: Any, run: Run, settings: Settings, tokenizer_folder: Pat
             shutil.copy2(tokenizer_folder / name, temporary)
     shutil.rmtree(run.export, ignore_errors=True)
     os.replace(temporary, run.export)
+    shutil.rmtree(run.folder / PREVIOUS_EXPORT, ignore_errors=True)
     return run.export
 
 
