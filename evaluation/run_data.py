@@ -124,7 +124,7 @@ def read_run(folder: Path) -> RunData:
         UserError: no run is there, or one of its files is damaged.
     """
     details = _read_details(folder)
-    records = _read_records(folder / "metrics.jsonl")
+    records = read_metrics(folder / "metrics.jsonl")
     steps = [r for r in records if "event" not in r and "loss" in r]
     validations = [r for r in records if "event" not in r and "val_loss" in r]
     categories = [r["val_by_category"] for r in records if isinstance(r.get("val_by_category"), dict)]
@@ -176,17 +176,6 @@ def _read_object(path: Path, remedy: str) -> Record:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}; {remedy}")
     return value
-
-
-def _read_records(path: Path) -> list[Record]:
-    try:
-        records = read_metrics(path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not text ({error}); delete what is damaged, from that byte on") from None
-    for line, record in enumerate(records, 1):
-        if not isinstance(record, dict) or type(record.get("step")) is not int:
-            raise UserError(f"{path}:{line}: not a record with a whole number 'step'; delete that line")
-    return records
 
 
 def _columns(folder: Path, records: Iterable[Record], keys: Sequence[str]) -> Columns:

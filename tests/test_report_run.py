@@ -257,8 +257,8 @@ def test_the_newest_run_is_the_default(tmp_path: Path, capsys: pytest.CaptureFix
         (lambda run: (run / "run.json").write_text("[]"), r"run\.json: expected a JSON object, found list"),
         (lambda run: (run / "run.json").write_text("{}"), r"run\.json: has no configuration under 'identity'"),
         (lambda run: (run / "metrics.jsonl").write_text("x\n"), r"metrics\.jsonl:1: not a line of JSON .*delete"),
-        (lambda run: (run / "metrics.jsonl").write_text("3\n"), r"metrics\.jsonl:1: not a record with a whole number"),
-        (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\xfe"), r"metrics\.jsonl: not text .*delete"),
+        (lambda run: (run / "metrics.jsonl").write_text("3\n"), r"metrics\.jsonl:1: not a record of a step .*delete"),
+        (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"), r"metrics\.jsonl:1: not a line of JSON .*delete"),
         (
             lambda run: (run / "metrics.jsonl").write_text('{"step": 7, "loss": "low"}\n'),
             r"metrics\.jsonl: step 7 has \"low\" as 'loss', expected a number; delete that line",
