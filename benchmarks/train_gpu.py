@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/train_gpu.py`
     sys.path.insert(0, str(ROOT))
 
+from benchmarks.training_peers import step_master, train_cache
 from data_prep.jsonl import write_json
 from settings import Settings, UserError, add_config_arguments, run_command, settings_from_args
 from training import planner
@@ -98,16 +99,7 @@ def measure(settings: Settings, device: str, steps: int, profile: Path | None = 
 
     def step() -> None:
         module(tokens).backward()
-        with torch.no_grad():
-            for copy, parameter in zip(master, own, strict=True):
-                copy.grad = parameter.grad.float()
-                parameter.grad = None
-        torch.nn.utils.clip_grad_norm_(master, train.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for copy, parameter in zip(master, own, strict=True):
-                parameter.copy_(copy)
+        step_master(optimizer, master, own, train.max_grad_norm)
 
     for _ in range(WARM_UP_STEPS):
         step()
@@ -255,8 +247,6 @@ def truncation(lengths: Sequence[int], limit: int) -> dict[str, float]:
 def document_lengths(settings: Settings) -> list[int]:
     """Tokens of each document of the train split, its end among them, from the token cache."""
     import numpy as np
-
-    from benchmarks.training_peers import train_cache
 
     cache = train_cache(settings)
     return [int(size) for shard in range(len(cache.paths)) for size in np.diff(cache.offsets(shard).astype(np.int64))]

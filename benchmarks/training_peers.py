@@ -123,6 +123,22 @@ def _adamw(settings: Settings, parameters: Sequence[Any], fused: bool) -> Any:
     )
 
 
+def step_master(optimizer: Any, master: Sequence[Any], own: Sequence[Any], max_norm: float) -> None:
+    """AdamW on the fp32 copies `master` with the gradients of the model's `own` parameters, which then follow them."""
+    import torch
+
+    with torch.no_grad():
+        for copy, parameter in zip(master, own, strict=True):
+            copy.grad = parameter.grad.float()
+            parameter.grad = None
+    torch.nn.utils.clip_grad_norm_(master, max_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for copy, parameter in zip(master, own, strict=True):
+            parameter.copy_(copy)
+
+
 def _plain(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
     """The loop that one writes by hand: weights in the model's precision, fp32 copies that AdamW steps."""
     import torch
@@ -147,15 +163,7 @@ def _plain(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
             loss = module(tokens) / train.gradient_accumulation_steps
             loss.backward()
             total += loss.item()
-        with torch.no_grad():
-            for copy, parameter in zip(master, own, strict=True):
-                copy.grad = parameter.grad.float()
-                parameter.grad = None
-        torch.nn.utils.clip_grad_norm_(master, train.max_grad_norm)
-        optimizer.step()
-        with torch.no_grad():
-            for copy, parameter in zip(master, own, strict=True):
-                parameter.copy_(copy)
+        step_master(optimizer, master, own, train.max_grad_norm)
         losses.append(total)
         seconds.append(time.perf_counter() - began)
         processor.append(time.process_time())
