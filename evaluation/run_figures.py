@@ -129,7 +129,7 @@ def _throughput(run: RunData) -> bytes:
             panel.plot(*thin(steps["step"], smooth), color="#6b5b95", lw=1.6)
         if np.isfinite(values).any():
             # What may be seen at a glance is how steady it is, so the axis starts at nothing.
-            panel.set_ylim(0, 1.1 * max(np.nanpercentile(values, 99), np.nanmax(smooth), 1e-4))
+            panel.set_ylim(0, 1.1 * max(np.nanpercentile(values, 99), np.nanpercentile(smooth, 99), 1e-4))
         if key == "gpu_utilization":
             panel.set_ylim(0, 1.05)
         panel.yaxis.set_major_formatter(ticks)

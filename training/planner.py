@@ -254,7 +254,7 @@ def loss_bytes(settings: Settings, cuda: bool) -> int:
     chunk = min(tokens, LOSS_CHUNK_TOKENS)
     if kernel == "liger" and cuda and liger_is_here():
         part = math.ceil(tokens / math.ceil(model.vocab_size / model.hidden_size))
-        chunk = 1 << (part - 1).bit_length()
+        chunk = min(tokens, 1 << (part - 1).bit_length())
     head = model.vocab_size * model.hidden_size
     return chunk * model.vocab_size * (4 + half) + head * (4 + width) + tokens * model.hidden_size * width
 
