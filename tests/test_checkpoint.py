@@ -218,3 +218,12 @@ def test_a_damaged_state_is_named(tmp_path, content):
 
 def test_where_the_next_window_stands():
     assert STATE.position == 5 * 16 + 32 and set(json.loads(json.dumps(asdict(STATE)))) == set(asdict(STATE))
+
+
+def test_a_full_disk_is_told_in_its_own_words():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no device that is always full")
+    from pathlib import Path
+
+    with pytest.raises(OSError, match="No space left on device"):
+        snapshot.write_hashed(Path("/dev/full"), {"w": torch.zeros(1_000_000)})

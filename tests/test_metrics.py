@@ -154,3 +154,35 @@ def test_weights_and_biases_is_never_a_reason_to_stop(tmp_path, monkeypatch, cap
     assert ("nobody is logged in" in told) == bool(fail_in)
     assert fake.logged == ([] if len(fail_in) == 2 else [1, 2])
     assert ("gone; going on without it" in told) == bool(fake.logged)
+
+
+class Full:
+    """A file on a disk that takes some more bytes, and then none."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        written = self.file.write(data[: self.room])
+        self.room -= written
+        return written
+
+    def close(self):
+        self.file.close()
+
+
+def test_lines_wait_for_room_on_a_full_disk(tmp_path, capsys):
+    log = MetricsLog(tmp_path, load_settings(overrides=["train.wandb=disabled"]), "run", step=0)
+    log.write(STEP | {"step": 1})
+    real, log.file = log.file, Full(log.file, room=100)
+    log.write(STEP | {"step": 2})
+    log.write(STEP | {"step": 3})
+    assert capsys.readouterr().out.count("No space left on device (errno 28); its lines are kept") == 1
+    assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [1]
+    assert (tmp_path / "metrics.jsonl").read_bytes().endswith(b"\n")  # no part of a line
+    log.file = real
+    log.write(STEP | {"step": 4})
+    log.close()
+    assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]

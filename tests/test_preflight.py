@@ -84,6 +84,15 @@ def test_too_little_disk_is_named(tmp_path, monkeypatch):
     assert "make room" in checks["disk"].todo and "make room" in checks["token cache"].todo
 
 
+def test_a_disk_that_holds_the_next_checkpoint_but_not_all_is_told(tmp_path, monkeypatch):
+    settings = load_settings(tiny_world.make_world(tmp_path, keep_last=2))
+    usage = preflight.shutil.disk_usage(tmp_path)
+    free = 2 * preflight.planner.checkpoint_bytes(settings.model)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage._replace(free=free))
+    check = by_name(settings)["disk"]
+    assert not check.todo and "not enough for a run that begins" in check.state
+
+
 def test_special_tokens_must_be_the_tokenizers(tmp_path):
     config = tiny_world.make_world(tmp_path)
     settings = load_settings(config, ["eos_token_id=1"])

@@ -134,17 +134,37 @@ class MetricsLog:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         os.replace(temporary, self.path)
-        self.file = self.path.open("a", encoding="utf-8", buffering=1)
+        self.file = self.path.open("ab", buffering=0)
+        # Lines that a full disk keeps from being written, and bytes of the file without the part of one.
+        self.waiting: list[bytes] = []
+        self.whole = self.path.stat().st_size
 
     def back_to(self, step: int) -> None:
         """Drop what was measured after `step`, but not what happened there."""
         self.file.close()
         self._write_all([r for r in read_metrics(self.path) if r["step"] <= step or "event" in r])
 
+    def _append(self, line: bytes) -> None:
+        """Write a line and those that wait; where the disk is full they wait for the next one, and training goes on."""
+        told = bool(self.waiting)
+        self.waiting.append(line)
+        data = b"".join(self.waiting)
+        try:
+            written = 0
+            while written < len(data):
+                written += self.file.write(data[written:])
+        except OSError as error:
+            os.truncate(self.path, self.whole)
+            if not told:
+                reason = f"{error.strerror} (errno {error.errno})"
+                print(f"note: {self.path}: {reason}; its lines are kept until there is room", flush=True)
+            return
+        self.whole, self.waiting = self.whole + len(data), []
+
     def write(self, record: Record) -> None:
         # JSON knows no infinity.
         record = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-        self.file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._append((json.dumps(record, allow_nan=False) + "\n").encode())
         if self.wandb is not None and "event" not in record:
             figures = {key: value for key, value in record.items() if key != "step" and value is not None}
             try:

@@ -17,7 +17,7 @@ from typing import Any
 from data_prep.jsonl import COMPRESSED, find_split
 from settings import Settings, UserError, project_path
 from tokenizer import token_cache
-from tokenizer.cache_plan import Split, dataset_split
+from tokenizer.cache_plan import Split, dataset_split, size_text
 from tokenizer.fingerprint import IDENTITY, tokenizer_fingerprint
 from training import planner
 from training.engine import resolve_deepspeed_config
@@ -226,14 +226,17 @@ def _disk(settings: Settings, processes: int) -> Check:
     one, count = planner.checkpoint_bytes(settings.model), planner.checkpoints_kept(settings.train)
     need = one * count + planner.export_bytes(settings.model)
     state = (
-        f"{count} checkpoint{'s' * (count > 1)} of {one / 1e9:.2f} GB and the export are {need / 1e9:.1f} GB, "
-        f"{free / 1e9:.1f} GB free in {existing}"
+        f"{count} checkpoint{'s' * (count > 1)} of {size_text(one)} and the export are {size_text(need)}, "
+        f"{size_text(free)} free in {existing}"
     )
     if settings.train.background_checkpoints:
         state += "; " + _copies(settings, processes)
-    if free < need:
-        fewer = "lower train.keep_last" + (" or raise train.keep_every" if settings.train.keep_every else "")
+    fewer = "lower train.keep_last" + (" or raise train.keep_every" if settings.train.keep_every else "")
+    # What a run that goes on has there already is not known here: the least that it needs must be free.
+    if free < one + planner.export_bytes(settings.model):
         return Check("disk", state, f"make room, {fewer}, or {elsewhere}")
+    if free < need:
+        state += f"; that is not enough for a run that begins: make room in time, or {fewer}"
     return Check("disk", state)
 
 

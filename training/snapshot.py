@@ -91,11 +91,16 @@ class _Hashed:
 
     def __init__(self, file: Any):
         self.file, self.sha, self.bytes = file, hashlib.sha256(), 0
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
         self.sha.update(data)
         self.bytes += memoryview(data).nbytes
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:  # torch's writer tells another one, without the reason
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -107,7 +112,10 @@ def write_hashed(path: Path, content: Any) -> dict[str, Any]:
 
     with path.open("wb") as file:
         hashed = _Hashed(file)
-        torch.save(content, hashed)  # type: ignore[arg-type]
+        try:
+            torch.save(content, hashed)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            raise hashed.error or error from None
         file.flush()
         os.fsync(file.fileno())
     return {"bytes": hashed.bytes, "sha256": hashed.sha.hexdigest()}

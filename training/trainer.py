@@ -66,7 +66,6 @@ class Trainer:
         self.tokenizer_folder = project_path(settings.tokenizer.out)
         train = self.train_settings
         self.watchdog = Watchdog(train.hang_seconds, f"process {self.rank}")
-        self.watchdog.start()
         control.beat = lambda: self.watchdog.beat("waiting for process 0")
         self.stop = StopRequest()
         self.stop.listen()
@@ -207,6 +206,7 @@ class Trainer:
 
     def train(self) -> None:
         """Steps from where the run stands to `max_steps`, then the export; or until it is asked to stop."""
+        self.watchdog.start()
         try:
             self._run()
             self._finish()
@@ -459,7 +459,10 @@ class Trainer:
         if must:
             self._saved(self.checkpoints.finish(), must)
         if self.log is not None:
-            plot_metrics(self.run.folder)
+            try:
+                plot_metrics(self.run.folder)
+            except OSError as error:
+                self._say(f"note: {self.run.folder / 'loss.png'}: {error.strerror} (errno {error.errno})")
 
     def _saved(self, failed: str | None, must: bool = False) -> None:
         """What came of a checkpoint: one that failed is told, and training goes on to the next."""
