@@ -88,6 +88,18 @@ def test_a_checkpoint_of_another_tokenizer_is_refused_with_both_fingerprints(tmp
     assert f"its tokenizer fingerprint is {there}, this command's is {here}" in result.stderr
 
 
+@pytest.mark.slow
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+    config = tiny_world.make_world(tmp_path, max_steps=2, val_every=2, save_every=2)
+    assert train(config, processes=1).returncode == 0
+    run = only_run(tmp_path)
+    before = (run / "metrics.jsonl").read_text()
+    shutil.rmtree(run / "checkpoints")
+    assert train(config, processes=1).returncode == 0
+    steps = [(r["step"], "val_loss" in r) for r in read_metrics(run / "metrics.jsonl")]
+    assert len(steps) == len(before.splitlines()) and steps[0] == (0, True)
+
+
 @pytest.mark.parametrize(("processes", "missing"), [(1, "data"), (2, "tokenizer")])
 def test_what_is_missing_is_listed_once_without_a_traceback(tmp_path, processes, missing):
     config = tiny_world.make_world(tmp_path)

@@ -154,7 +154,8 @@ class Trainer:
         for difference in origin["differences"]:
             print(f"note: {difference}")
         record_run(run, settings, self.deepspeed_config, details)
-        self.log = MetricsLog(run.folder, settings, run.name, self.state.step)
+        # Begun again from nothing, it writes all of it anew, the validation of step 0 too.
+        self.log = MetricsLog(run.folder, settings, run.name, self.state.step if resume else -1)
         parameters = planner.count_parameters(settings.model).total
         tokens = planner.tokens_per_step(train, self.processes)
         epochs = train.max_steps * tokens / max(1, self.data.size * train.seq_len)
