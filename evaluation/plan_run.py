@@ -2,7 +2,7 @@
 
     python evaluation/plan_run.py --gpu "A100 80GB" --gpus 2
     python evaluation/plan_run.py --gpu H100 --gpus 8 --mfu 0.45 --price 2.5 --tokens 100e9 --plot plan.png
-    python evaluation/plan_run.py --gpu "RTX 4090" --hours 24 --config examples/quickstart/config.json
+    python evaluation/plan_run.py --gpu H200 --hours 24
 
 Arithmetic on config.json and ds_config.json (training/planner.py says what it counts and how far off it is): nothing is
 measured here, and the MFU is the one that you state.

@@ -1,8 +1,13 @@
+import gc
 import itertools
+import json
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
-from settings import UserError, load_settings
+from settings import ROOT, UserError, load_settings
 from training import planner
 
 REFERENCE_CONFIG = {"zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 50_000_000}}
@@ -60,11 +65,11 @@ def test_states_under_zero_2(processes):
     assert memory.states < (2 + 18 / processes) * total + 2 * 209_715_200
 
 
-def test_the_reference_run_fits_two_a100_without_checkpointing_and_one_with():
+def test_the_reference_run_fits_two_a100_with_hardly_any_checkpointing_and_one_with_more():
     settings = load_settings()
-    assert planner.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 79 * GIB, cuda=True) == 0
+    assert planner.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 79 * GIB, cuda=True) <= 1
     one = planner.choose_checkpointing(settings, REFERENCE_CONFIG, 1, 79 * GIB, cuda=True)
-    assert 0 < one < 24
+    assert 1 < one < 24
     fewer = planner.process_memory(settings, REFERENCE_CONFIG, 1, one - 1, cuda=True)
     assert planner.fits(planner.process_memory(settings, REFERENCE_CONFIG, 1, one, cuda=True), 79 * GIB)
     assert not planner.fits(fewer, 79 * GIB)
@@ -91,7 +96,10 @@ def test_more_checkpointing_never_takes_more_memory():
 
 
 # hidden, FFN, layers, heads, keys and values, batch, length
-SHAPES = [(64, 160, 3, 4, 4, 2, 48), (48, 256, 2, 4, 2, 3, 64), (128, 128, 4, 8, 1, 1, 96), (96, 250, 2, 2, 2, 4, 33)]
+SHAPES = [
+    *((64, 160, 3, 4, 4, 2, 48), (48, 256, 2, 4, 2, 3, 64), (128, 128, 4, 8, 1, 1, 96), (96, 250, 2, 2, 2, 4, 33)),
+    (32, 64, 2, 2, 1, 1, 512),  # long for its width: masks and probabilities weigh
+]
 
 
 def saved_bytes(settings, checkpointed):
@@ -101,7 +109,7 @@ def saved_bytes(settings, checkpointed):
     from training.kernels import resolve_kernels
     from training.model import NextTokenLoss, build_model
 
-    model = build_model(settings, resolve_kernels(settings, cuda=False), checkpointed).train()
+    model: Any = build_model(settings, resolve_kernels(settings, cuda=False), checkpointed).train()
     eos = settings.model.eos_token_id if settings.train.document_masking else None
     module = NextTokenLoss(model, eos_token_id=eos)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
@@ -115,8 +123,13 @@ def saved_bytes(settings, checkpointed):
         return tensor
 
     for index in planner.checkpointed_layers(checkpointed, len(model.model.layers)):
-        # What a checkpoint keeps is not a saved tensor: its input.
-        model.model.layers[index].register_forward_pre_hook(lambda _, inputs: alive.append(keep(inputs[0])))
+        # What a checkpoint keeps is no saved tensor: what its layer is called with.
+        def keep_inputs(_, positional, named):
+            for value in torch.utils._pytree.tree_leaves((positional, named)):
+                if isinstance(value, torch.Tensor):
+                    keep(value)
+
+        model.model.layers[index].register_forward_pre_hook(keep_inputs, with_kwargs=True)
     tokens = torch.randint(3, 64, (settings.train.micro_batch_size, settings.train.seq_len + 1))
     tokens[:, 11::17] = settings.model.eos_token_id
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -139,7 +152,66 @@ def test_activations_are_those_that_autograd_keeps(shape, dtype, extra):
     for checkpointed in (0, 1, layers):
         counted = saved_bytes(settings, checkpointed)
         planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False).activations
-        assert planned == pytest.approx(counted, rel=0.10), checkpointed
+        assert planned == pytest.approx(counted, rel=0.05), checkpointed
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("train.loss_kernel=full",),
+        ("train.seq_len=4096", "train.micro_batch_size=6"),
+        ("train.micro_batch_size=4",),  # fewer tokens than a chunk of the loss
+        ("dtype=float32",),
+        ("train.attention=eager", "train.seq_len=4096", "train.micro_batch_size=2"),
+        ("num_key_value_heads=4", "hidden_size=1024", "intermediate_size=8192", "vocab_size=8192"),
+    ],
+)
+@pytest.mark.parametrize("checkpointed", [0, 6, 24])
+def test_the_peak_of_a_pass_is_that_of_the_reference_model_in_fake_tensors(overrides, checkpointed, monkeypatch):
+    from tests.memory_count import count_pass
+
+    settings = load_settings(overrides=list(overrides))
+    planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False)
+    counted = count_pass(settings, checkpointed, monkeypatch)
+    assert planned.activations + planned.logits + planned.layer == pytest.approx(counted, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "zero", "accumulation"),
+    [
+        (2, {"stage": 2, "overlap_comm": True}, 3),
+        (1, {"stage": 2, "overlap_comm": True}, 1),
+        (2, {"stage": 1}, 3),
+        (2, {"stage": 0}, 3),
+    ],
+)
+def test_states_and_steps_are_those_of_deepspeed(tmp_path, processes, zero, accumulation):
+    """Live tensors of each process in a training step on the CPU; the model is small, its states are what counts."""
+    overrides = [
+        *("hidden_size=256", "intermediate_size=640", "num_hidden_layers=4", "num_attention_heads=4"),
+        *("num_key_value_heads=4", "vocab_size=3000", "train.seq_len=8", "train.micro_batch_size=1"),
+        f"train.gradient_accumulation_steps={accumulation}",
+    ]
+    settings = load_settings(overrides=overrides)
+    config = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": 1.0,
+        "bf16": {"enabled": True},
+        "zero_optimization": zero | {"reduce_bucket_size": 200_000, "allgather_bucket_size": 200_000},
+    }
+    plan = {"overrides": overrides, "processes": processes, "deepspeed": config, "out": str(tmp_path / "found")}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    script = ROOT / "tests" / "memory_count.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "plan.json")], check=True, capture_output=True)
+    planned = planner.process_memory(settings, config, processes, 0, cuda=False)
+    for rank in range(processes):
+        counted = json.loads((tmp_path / f"found.{rank}").read_text())
+        assert planned.weights + planned.optimizer == pytest.approx(counted["states"], rel=0.01)
+        highest = max(counted["backward"], counted["step"])
+        assert planned.total - planned.runtime == pytest.approx(highest, rel=0.10)
 
 
 @pytest.mark.gpu
@@ -147,41 +219,52 @@ def test_activations_are_those_that_autograd_keeps(shape, dtype, extra):
     "overrides",
     [
         (
-            "hidden_size=512",
-            "intermediate_size=1376",
-            "num_hidden_layers=8",
-            "vocab_size=32000",
-            "num_attention_heads=8",
+            *("hidden_size=512", "intermediate_size=1376", "num_hidden_layers=8", "vocab_size=32000"),
+            *("num_attention_heads=8", "num_key_value_heads=8"),
         ),
         ("num_hidden_layers=12",),
     ],
 )
 @pytest.mark.parametrize("checkpointing", ["none", "all"])
 def test_a_gpus_peak_is_the_planned_one(overrides, checkpointing):
-    """A step of plain PyTorch: weights, gradients, AdamW in bf16 with fp32 copies left out, activations, logits."""
+    """The second of two optimizer steps of two micro-batches each, under DeepSpeed with the shipped ds_config.json."""
     import torch
 
+    from training.engine import (
+        build_engine,
+        resolve_deepspeed_config,
+        single_process_environment,
+        start_process_group,
+    )
     from training.kernels import resolve_kernels
-    from training.model import NextTokenLoss, build_model
 
-    settings = load_settings(overrides=[*overrides, f"train.gradient_checkpointing={checkpointing}"])
-    count = planner.choose_checkpointing(settings, REFERENCE_CONFIG, 1, 0, cuda=True)
-    module = NextTokenLoss(build_model(settings, resolve_kernels(settings, cuda=True), count)).cuda()
+    extra = [f"train.gradient_checkpointing={checkpointing}", "train.gradient_accumulation_steps=2"]
+    settings = load_settings(overrides=[*overrides, *extra])
+    config = resolve_deepspeed_config(ROOT / "ds_config.json", settings, processes=1)
+    single_process_environment()
+    start_process_group(True, 0, 1, 300)
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    count = planner.choose_checkpointing(settings, config, 1, 0, cuda=True)
+    planned = planner.process_memory(settings, config, 1, count, cuda=True)
+    engine = build_engine(settings, config, True, resolve_kernels(settings, cuda=True), count)
     tokens = torch.randint(3, 100, (settings.train.micro_batch_size, settings.train.seq_len + 1)).cuda()
-    module(tokens).backward()
-    module.zero_grad(set_to_none=True)
-    torch.cuda.reset_peak_memory_stats()
-    module(tokens).backward()
-    planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, count, cuda=True)
-    total = planner.count_parameters(settings.model).total
-    expected = planned.weights + 2 * total + planned.activations + max(planned.logits, planned.layer)
-    assert torch.cuda.max_memory_allocated() == pytest.approx(expected, rel=0.10)
+    for step in range(2):
+        if step == 1:
+            torch.cuda.reset_peak_memory_stats()
+        for _ in range(2):
+            engine.backward(engine(tokens))
+            engine.step()
+    highest = torch.cuda.max_memory_allocated() - before
+    engine.destroy()
+    assert planned.total - planned.runtime == pytest.approx(highest, rel=0.10)
 
 
 def test_the_loss_takes_less_where_logits_exist_in_parts():
     full = planner.loss_bytes(load_settings(overrides=["train.loss_kernel=full"]), cuda=True)
     chunked = planner.loss_bytes(load_settings(overrides=["train.loss_kernel=chunked"]), cuda=True)
-    assert full == 32 * 768 * 102_400 * 10 and chunked < full / 5
+    assert full == 32 * 768 * 102_400 * 12 and chunked < full / 5
 
 
 def test_peak_flops_by_device_name():

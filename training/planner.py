@@ -218,16 +218,19 @@ def _activations(settings: Settings, checkpointed: int, cuda: bool) -> tuple[int
 
     again = set(checkpointed_layers(checkpointed, model.num_hidden_layers))
     kept = [rows if index in again else layer for index in range(model.num_hidden_layers)]
-    saved = sum(kept) + norm + rows + 8 * tokens + _shared(settings)
+    saved = sum(kept) + norm + rows + 8 * tokens + _shared(settings, checkpointed)
 
     # Backward through a norm works in fp32, beside all that was saved; through the gate, beside what the layers before
     # it saved; a checkpointed layer is whole by then.
     norm_backward = 3 * rows if liger else 16 * tokens * hidden + (0 if width == 4 else rows)
     mlp_backward = 2 * tokens * wide * width + 2 * rows
+    softmax_backward = 0  # eager attention's gradients of the probabilities, as large as they are
+    if train.attention == "eager":
+        softmax_backward = tokens * model.num_attention_heads * train.seq_len * (4 + width)
     most, left = saved + norm_backward, saved - norm - rows
     for index in reversed(range(model.num_hidden_layers)):
         whole = left + (layer if index in again else 0)
-        most = max(most, whole + mlp_backward, whole - mlp + norm_backward)
+        most = max(most, whole + mlp_backward, whole - mlp + max(norm_backward, softmax_backward))
         left -= kept[index]
     return saved, loss_bytes(settings, cuda), most - saved
 
@@ -241,22 +244,27 @@ def uses_liger(settings: Settings, cuda: bool) -> bool:
 def loss_bytes(settings: Settings, cuda: bool) -> int:
     """Bytes that the loss needs at its height: logits of as many tokens as its kernel takes at a time, and gradients.
 
-    `full` keeps logits in fp32 and their gradient for all tokens. The others hold the gradients of the head, in fp32
-    while they are summed up, and of the hidden states; Liger takes a power of two of tokens whose logits are as many
-    as the hidden states' numbers. torch's own splitting is taken to be as large as ours.
+    `full` holds three fp32 tables of all tokens in its backward pass. The others hold the gradients of the head, in
+    fp32 while they are summed up, and of the hidden states. Ours meets the logits of the next chunk while those of the
+    last one are there. Liger and torch take a power of two of tokens whose logits are as many as the hidden states'
+    numbers; torch on a GPU half of that, and sums the head's gradient in place (their sources say so; not counted).
     """
     model, train = settings.model, settings.train
     width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
-    half = width if width < 4 else 0  # beside fp32 numbers, those in the model's precision
+    row = model.vocab_size * (width + 4 if width < 4 else 4)  # a token's logits, in the model's precision and in fp32
+    head, hidden = model.vocab_size * model.hidden_size, tokens * model.hidden_size * width
     kernel = AUTO_LOSS["cuda" if cuda else "cpu"] if train.loss_kernel == "auto" else train.loss_kernel
     if kernel == "full":
-        return tokens * model.vocab_size * (8 + half)
-    chunk = min(tokens, LOSS_CHUNK_TOKENS)
+        return 12 * tokens * model.vocab_size
+    part = math.ceil(tokens / math.ceil(model.vocab_size / model.hidden_size))
+    part = min(tokens, 1 << (part - 1).bit_length())
+    if kernel == "torch":
+        return part * row // 2 + head * width + hidden if cuda else part * row + head * (8 + width) + hidden
     if kernel == "liger" and cuda and liger_is_here():
-        part = math.ceil(tokens / math.ceil(model.vocab_size / model.hidden_size))
-        chunk = min(tokens, 1 << (part - 1).bit_length())
-    head = model.vocab_size * model.hidden_size
-    return chunk * model.vocab_size * (4 + half) + head * (4 + width) + tokens * model.hidden_size * width
+        return part * row + head * (4 + width) + hidden
+    last = min(tokens, LOSS_CHUNK_TOKENS) * row + head * (4 + width)
+    between = 2 * LOSS_CHUNK_TOKENS * row + head * 4 if tokens > LOSS_CHUNK_TOKENS else 0
+    return max(last, between) + hidden
 
 
 def _attention(settings: Settings) -> int:
@@ -264,20 +272,27 @@ def _attention(settings: Settings) -> int:
     model, train = settings.model, settings.train
     width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
     queries, keys = _widths(model)
-    if train.attention == "eager":
-        # The probabilities in fp32 and, where that is another, in the model's precision; keys repeated for each query.
+    own = tokens * (queries + keys) * width  # half of all: output and values are as wide as queries and keys
+    if train.attention == "eager" or train.document_masking:
+        # Keys and values are repeated for each query, which takes no memory where all queries share them.
+        if model.num_key_value_heads != 1:
+            own = 2 * tokens * queries * width
+    if train.attention == "eager":  # the probabilities in fp32 and, where that is another, in the model's precision
         table = train.micro_batch_size * model.num_attention_heads * train.seq_len**2
-        return table * (4 if width == 4 else 4 + width) + 4 * tokens * queries * width
-    if train.document_masking:  # with a mask SDPA takes keys and values repeated for each query
-        keys = queries
-    return 2 * tokens * (queries + keys) * width + 4 * tokens * model.num_attention_heads
+        return 2 * own + table * (4 if width == 4 else 4 + width)
+    mask = tokens * train.seq_len * width if train.document_masking else 0  # each layer makes numbers of it
+    return 2 * own + 4 * tokens * model.num_attention_heads + mask
 
 
-def _shared(settings: Settings) -> int:
-    """Bytes of what all layers share: sines and cosines of the positions, and the mask."""
+def _shared(settings: Settings, checkpointed: int) -> int:
+    """Bytes of what all layers share: sines and cosines of the positions, and where layers are made again the mask."""
     model, train = settings.model, settings.train
-    head = model.head_dim or model.hidden_size // model.num_attention_heads
-    return 2 * train.seq_len * head * BYTES[model.dtype]
+    width, head = BYTES[model.dtype], model.head_dim or model.hidden_size // model.num_attention_heads
+    sequences = train.micro_batch_size if train.document_masking else 1
+    table = 2 * sequences * train.seq_len * head * width
+    eager = train.attention == "eager"  # its mask is numbers, SDPA's is of one byte each, and only for documents
+    mask = train.micro_batch_size * train.seq_len**2 * (width if eager else 1)
+    return table + (mask if checkpointed and (eager or train.document_masking) else 0)
 
 
 def checkpointed_layers(count: int, layers: int) -> list[int]:
