@@ -36,6 +36,7 @@ class _ChunkedMean(torch.autograd.Function):
             grad = logits.to(hidden.dtype)
             torch.mm(grad, head, out=grad_hidden[start : start + LOSS_CHUNK_TOKENS])
             grad_head += grad.T @ part
+            del logits, grad  # before those of the next chunk are made
         ctx.save_for_backward(grad_hidden, None if grad_head is None else grad_head.to(head.dtype))
         return total / len(hidden)
 

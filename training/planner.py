@@ -245,9 +245,9 @@ def loss_bytes(settings: Settings, cuda: bool) -> int:
     """Bytes that the loss needs at its height: logits of as many tokens as its kernel takes at a time, and gradients.
 
     `full` holds three fp32 tables of all tokens in its backward pass. The others hold the gradients of the head, in
-    fp32 while they are summed up, and of the hidden states. Ours meets the logits of the next chunk while those of the
-    last one are there. Liger and torch take a power of two of tokens whose logits are as many as the hidden states'
-    numbers; torch on a GPU half of that, and sums the head's gradient in place (their sources say so; not counted).
+    fp32 while they are summed up, and of the hidden states. Liger and torch take a power of two of tokens whose logits
+    are as many as the hidden states' numbers; torch on a GPU half of that, and sums the head's gradient in place (their
+    sources say so; not counted).
     """
     model, train = settings.model, settings.train
     width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
@@ -262,9 +262,7 @@ def loss_bytes(settings: Settings, cuda: bool) -> int:
         return part * row // 2 + head * width + hidden if cuda else part * row + head * (8 + width) + hidden
     if kernel == "liger" and cuda and liger_is_here():
         return part * row + head * (4 + width) + hidden
-    last = min(tokens, LOSS_CHUNK_TOKENS) * row + head * (4 + width)
-    between = 2 * LOSS_CHUNK_TOKENS * row + head * 4 if tokens > LOSS_CHUNK_TOKENS else 0
-    return max(last, between) + hidden
+    return min(tokens, LOSS_CHUNK_TOKENS) * row + head * (4 + width) + hidden
 
 
 def _attention(settings: Settings) -> int:
