@@ -1,0 +1,53 @@
+"""The results file of a model: what each evaluation measured, one place for all of them. Imported, not run.
+
+A model that train.py exported belongs to its run: the file is `results.json` in the run's folder, where `report_run.py`
+and `compare_runs.py` read it. Any other model has it in its own folder.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data_prep.jsonl import write_json
+from settings import UserError
+
+RESULTS = "results.json"
+
+
+def results_file(model: Path) -> Path:
+    """Where the results of the model in this folder lie."""
+    model = model.absolute()
+    return (model.parent if (model.parent / "run.json").is_file() else model) / RESULTS
+
+
+def record_results(model: Path, evaluation: str, values: dict[str, Any]) -> Path:
+    """Put `values` (numbers and words, nested as one likes) under the name of the evaluation, in place of what an
+    earlier one left there; other evaluations stay.
+
+    Raises:
+        UserError: the file is there and damaged, or cannot be written.
+    """
+    path = results_file(model)
+    found = read_results(path)
+    found[evaluation] = values
+    write_json(path, dict(sorted(found.items())))
+    return path
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """All evaluations in the file; none where it does not exist.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON object.
+    """
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete it, and evaluate again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}; delete it, and evaluate again")
+    return value
