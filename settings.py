@@ -180,6 +180,15 @@ class TrainSettings:
     # Folder of runs; the name is a short hash of the resolved configuration where null.
     runs: str
     run_name: str | None
+    # The weights to begin with: those of a run (its folder, or one of its checkpoints), or of a folder that
+    # export_model.py or transformers wrote; null: fresh ones.
+    init_from: str | None = None
+    # A second validation split, measured beside the first: a dataset's folder or a JSONL file; "auto": that of the run
+    # that init_from names, so that forgetting is seen; null: none.
+    pretraining_val: str | None = "auto"
+    # The tokens that the loss counts: "all", or those of "answers" alone, where the split marks them
+    # (data_prep/mix_datasets.py).
+    learn_from: Literal["all", "answers"] = "all"
     seq_len: int = knob(1)
     # Attention stays within a document, whose positions start at 0; otherwise a window is one text (GPT-3's way).
     document_masking: bool

@@ -100,9 +100,12 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
     from tokenizer.token_cache import ensure_token_cache
 
     tokenizer_folder = project_path(settings.tokenizer.out)
+    splits, note = preflight.training_splits(settings)
+    if note and rank == 0:
+        print(f"note: {note}", flush=True)
     caches = {
         name: ensure_token_cache(split, tokenizer_folder, settings, builder=rank == 0, flags=flags)
-        for name, split in preflight.find_splits(settings).items()
+        for name, split in splits.items()
     }
     for name, cache in caches.items():
         if cache.num_tokens <= settings.train.seq_len:
@@ -110,6 +113,11 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
                 f"{cache.folder}: {cache.num_tokens} tokens do not fill one window of train.seq_len "
                 f"{settings.train.seq_len}; lower it, or give the split {name} more text (data.val_fraction for val)"
             )
+    if settings.train.learn_from == "answers" and not caches["train"].num_read_only:
+        raise UserError(
+            f"train.learn_from is answers, and {splits['train'].paths[0]} marks none in its texts; take a split that "
+            "data_prep/mix_datasets.py made with answers, or set train.learn_from=all"
+        )
 
     patience = settings.train.hang_seconds + LIBRARY_PATIENCE_SECONDS
     start_process_group(device.cuda, local_rank, local_processes, patience)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tokenizer.token_file import READ_ONLY
 from training.data import Loader, PackedSequences, hash_key, permute, step_seed
 
 
@@ -51,7 +52,7 @@ def test_the_loader_gives_a_process_its_micro_batches_in_order(rank):
     data = PackedSequences(np.arange(1001, dtype=np.uint32), seq_len=10, seed=0)
     loader = Loader(data, position=24, sequences_per_step=12, stride=6, offset=3 * rank, count=3, pin=False)
     for first in (24, 30, 36, 42, 48, 54, 60):
-        assert np.array_equal(loader.next().numpy(), data.batch(first + 3 * rank, 3))
+        assert np.array_equal(loader.next().tokens.numpy(), data.batch(first + 3 * rank, 3))
     loader.close()
     assert not loader.thread.is_alive()
 
@@ -59,6 +60,9 @@ def test_the_loader_gives_a_process_its_micro_batches_in_order(rank):
 def test_what_fails_in_the_loader_is_raised_where_the_batch_is_asked_for():
     class Gone:
         size = 10
+
+        def answers(self, *_):
+            return 1
 
         def batch(self, *_):
             raise OSError(5, "Input/output error")
@@ -72,3 +76,52 @@ def test_what_fails_in_the_loader_is_raised_where_the_batch_is_asked_for():
 def test_a_step_has_random_numbers_of_its_own():
     seeds = {step_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)}
     assert len(seeds) == 200 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def marked_row(seed=0, length=2001):
+    """Ids that rise by one, about half of them marked as read only."""
+    marks = np.random.default_rng(seed).random(length) < 0.5
+    return np.arange(length, dtype=np.uint32) | np.where(marks, READ_ONLY, 0).astype(np.uint32), marks
+
+
+def test_marks_are_complements_where_answers_count_and_gone_where_all_does():
+    row, marks = marked_row()
+    plain, answers = (PackedSequences(row, 10, 0, answers_only) for answers_only in (False, True))
+    assert np.array_equal(plain.window(7), np.arange(70, 81))
+    window = answers.window(7)
+    assert np.array_equal(window < 0, marks[70:81]) and np.array_equal(
+        np.where(window < 0, ~window, window), plain.window(7)
+    )
+    assert answers.answers(0, answers.size) == sum(
+        np.count_nonzero(~marks[i * 10 + 1 : i * 10 + 11]) for i in range(200)
+    )
+    assert plain.answers(3, 5) == 50
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_weighted_means_of_micro_batches_make_the_mean_over_all_answers_of_a_step(processes):
+    """Whatever the split into processes and micro-batches: here a target's loss is its id."""
+    row, _ = marked_row()
+    data, step, micro = PackedSequences(row, 10, 5, answers_only=True), 12, 3
+    loaders = [
+        Loader(data, 0, step, stride=micro * processes, offset=micro * rank, count=micro, pin=False)
+        for rank in range(processes)
+    ]
+    for number in range(4):
+        means = []
+        for _ in range(step // micro // processes):
+            for loader in loaders:
+                batch = loader.next()
+                targets = batch.tokens[:, 1:]
+                means.append(targets[targets >= 0].double().mean().item() * batch.weight)
+        targets = data.batch(number * step, step)[:, 1:]
+        assert sum(means) / len(means) == pytest.approx(targets[targets >= 0].mean(), rel=1e-12)
+    for loader in loaders:
+        loader.close()
+
+
+def test_a_step_without_an_answer_weighs_nothing():
+    row = np.arange(101, dtype=np.uint32) | np.uint32(READ_ONLY)
+    loader = Loader(PackedSequences(row, 10, 0, answers_only=True), 0, 2, stride=2, offset=0, count=2, pin=False)
+    assert loader.next().weight == 0.0
+    loader.close()

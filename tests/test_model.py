@@ -122,3 +122,22 @@ def test_weights_depend_on_the_seed_alone():
 def test_dtype_is_that_of_the_configuration():
     settings = load_settings(overrides=[*TINY, "dtype=bfloat16"])
     assert {p.dtype for p in build_model(settings).parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("kernel", ["chunked", "full"])
+def test_complements_are_read_and_not_learnt(kernel):
+    module = NextTokenLoss(build_model(load_settings(overrides=TINY)), Kernels(loss=kernel)).train()
+    tokens = torch.randint(0, 64, (3, 33), generator=SEED)
+    read_only = torch.rand(tokens.shape, generator=SEED) < 0.6
+    loss = module(torch.where(read_only, ~tokens, tokens), 0.5)
+    each = module.token_losses(tokens)[~read_only[:, 1:]]
+    torch.testing.assert_close(loss, 0.5 * each.mean())
+    # Without a mark, and all of the weight: the loss of every token.
+    torch.testing.assert_close(module(tokens, 1.0), module(tokens))
+
+
+def test_windows_without_an_answer_give_gradients_of_zero():
+    module = NextTokenLoss(build_model(load_settings(overrides=TINY))).train()
+    loss = module(~torch.randint(0, 64, (2, 9), generator=SEED), 0.0)
+    loss.backward()
+    assert loss == 0.0 and all(not parameter.grad.any() for parameter in module.parameters())

@@ -24,7 +24,7 @@ from tokenizer.cache_plan import Plan, dataset_split, file_split
 from tokenizer.encoding import token_byte_lengths
 from tokenizer.source_lines import LineReader, SourceFile, file_state, known_source
 from tokenizer.token_cache import ensure_token_cache
-from tokenizer.token_file import HEADER_BYTES, Header, TokenRow, verify
+from tokenizer.token_file import HEADER_BYTES, READ_ONLY, TOKEN_ID, Header, TokenRow, verify
 
 
 @pytest.fixture
@@ -391,8 +391,8 @@ def test_the_reader_checks_every_header(world):
     refused(r"[\d,]+ bytes, its header promises [\d,]+;", good + b"x")
     refused(r"it begins with b'NOTTOKEN', not b'TEXTOKEN'", b"NOTTOKEN" + good[8:])
     refused("not a token file", b"")
-    refused("token file version 9 with tokens of type <u4, this code reads version 2", good[:8] + b"\x09" + good[9:])
-    refused("tokens of type <u2, this code reads version 2 with <u4", good.replace(b"<u4", b"<u2", 1))
+    refused("token file version 9 with tokens of type <u4, this code reads version 3", good[:8] + b"\x09" + good[9:])
+    refused("tokens of type <u2, this code reads version 3 with <u4", good.replace(b"<u4", b"<u2", 1))
     refused("its header is damaged", good[: HEADER_BYTES - 1] + b"\1" + good[HEADER_BYTES:])
     tokenizer = cache.tokenizer.encode()
     refused(f"its tokenizer is {'e' * 64}, expected {cache.tokenizer}", good.replace(tokenizer, b"e" * 64, 1))
@@ -525,3 +525,34 @@ def test_a_plan_depends_on_what_the_tokens_depend_on(world):
     other = load_settings(folder / "config.json", ["eos_token_id=3"])
     assert Plan(split, source, folder / "tokenizer", other).folder != here
     assert isinstance(here, Path) and re.fullmatch(r"train-[0-9a-f]{12}", here.name)
+
+
+def answer_records(*marks, text="Problem: add $1+1$. Answer: $2$, \u03b1."):
+    return [tiny_world.document(i) | {"text": text, "answers": answers} for i, answers in enumerate(marks)]
+
+
+def test_prompts_are_marked_and_their_ids_are_those_they_have_alone(world):
+    folder = world[1]
+    text = "Problem: add $1+1$. Answer: $2$, \u03b1."
+    at = text.index("Answer: ") + len("Answer: ")
+    records = answer_records([[at, len(text)]], [[0, 7], [at, at + 3]], [], text=text)
+    tiny_world.write_jsonl(folder / "data/train.jsonl", [*records, tiny_world.document(9) | {"text": "plain"}])
+    cache = build(world)
+    encoder = encoding.load_encoder(folder / "tokenizer", cache.tokenizer)
+    prompt, answer = (ids.tolist() for ids in encoder.encode([text[:at], text[at:]]))
+    first, second, third, plain = (np.array(tokens) for tokens in documents(cache))
+    ids, read_only = first & TOKEN_ID, first & READ_ONLY > 0
+    assert ids.tolist() == [*prompt, *answer, 2]
+    assert read_only.tolist() == [True] * len(prompt) + [False] * (len(answer) + 1)  # the end is written too
+    assert (second & READ_ONLY > 0).tolist() == [*[False] * 7, *[True] * (at - 7), *[False] * 3, *[True] * 5]
+    assert (third & READ_ONLY > 0).all() and (plain & READ_ONLY == 0).all()
+    assert cache.num_read_only == sum(int((tokens & READ_ONLY > 0).sum()) for tokens in (first, second, third))
+    assert cache.text_bytes == 3 * len(text.encode()) + 5
+    assert "of them answers" in token_cache.describe(dataset_split(world[0], "train"), cache)
+
+
+@pytest.mark.parametrize("answers", [[[5, 3]], [[0, 9999]], [[4, 8], [6, 9]], "0-4", [[1]], [["a", "b"]], [[-3, 2]]])
+def test_answers_that_do_not_fit_the_text_are_refused_with_file_and_line(world, answers):
+    tiny_world.write_jsonl(world[1] / "data/train.jsonl", answer_records([[0, 4]], answers))
+    with pytest.raises(UserError, match=r"train\.jsonl:2: 'answers' is not a list of \[start, end\) pairs"):
+        build(world)

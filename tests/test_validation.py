@@ -6,8 +6,10 @@ import torch
 
 from settings import load_settings
 from tests import tiny_world
+from tokenizer.cache_plan import Split
 from tokenizer.encoding import token_byte_lengths
 from tokenizer.token_cache import ensure_token_cache
+from tokenizer.token_file import READ_ONLY, TOKEN_ID
 from training.checkpoint import State
 from training.preflight import find_splits
 from training.validation import Validation, after_validation
@@ -134,3 +136,24 @@ def test_the_best_so_far_and_how_many_were_not_better():
     assert (state.best_step, state.validations_since_best) == (10, 2)
     state = after_validation(replace(state, step=40), 1.8, 0.1)
     assert (state.best_step, state.best_bits_per_byte, state.validations_since_best) == (40, 1.8, 0)
+
+
+def test_answers_alone_are_measured_where_they_alone_count(world, tmp_path):
+    settings, _, folder = world
+    text = str(tiny_world.document(0)["text"])
+    records = [tiny_world.document(i) | {"text": text, "answers": [[100, 200]]} for i in range(4)]
+    split = Split("val", (tiny_world.write_jsonl(tmp_path / "val.jsonl", records),))
+    cache = ensure_token_cache(split, folder / "tokenizer", settings)
+    lengths = torch.from_numpy(token_byte_lengths(folder / "tokenizer"))
+    answers, everything = (
+        Validation(cache, 32, None, 0, 3, lengths, Told(), answers_only) for answers_only in (True, False)
+    )
+    record, whole = (part.record(Model(), 0, nothing, "x_") for part in (answers, everything))
+    assert record["x_tokens"] == sum(part.data.answers(0, part.data.size) for part in [answers]) < whole["x_tokens"]
+    # By hand: the losses of all windows, and the marks of the row.
+    row = cache.tokens[:]
+    ids, learnt = torch.from_numpy((row & TOKEN_ID).astype("int64")), (row & READ_ONLY) == 0
+    count = answers.data.size * 32
+    losses = Model().token_losses(ids[None])[0, :count].double().numpy()
+    assert record["x_loss"] == pytest.approx(losses[learnt[1 : count + 1]].mean())
+    assert answers.by_category(Model(), nothing)["math.GR"]["tokens"] == record["x_tokens"]

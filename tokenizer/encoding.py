@@ -14,8 +14,8 @@ import numpy as np
 
 from settings import Settings, UserError
 from tokenizer.cuts import Cutter, merges_alone_decide
-from tokenizer.source_lines import Source, text_of
-from tokenizer.token_file import TOKEN_DTYPE, Encoded, Shard, write_shard
+from tokenizer.source_lines import Source, parts_of
+from tokenizer.token_file import READ_ONLY, TOKEN_DTYPE, Encoded, Shard, write_shard
 
 # Text encoded between two signs of life: a third of a second at the most, after which a worker also notices that its
 # parent is gone.
@@ -123,23 +123,35 @@ def make_shard(job: ShardJob, progress: Callable[[int, int], None]) -> None:
 
 def _batches(job: ShardJob, progress: Callable[[int, int], None]) -> Iterator[Encoded]:
     encoder = load_encoder(job.tokenizer, job.shard.tokenizer)
-    texts: list[str] = []
+    documents: list[list[tuple[str, bool]]] = []
     places: list[int] = []
     size = 0
     for file, place, line in job.source.lines(job.shard.start, job.shard.stop):
         if not line.isspace():
-            texts.append(text_of(file, place, line))
+            documents.append(parts_of(file, place, line))
             places.append(file.start + place)
             size += len(line)
         if size >= BATCH_BYTES:
-            yield _encoded(encoder, texts, places, job.shard.end_of_text)
+            yield _encoded(encoder, documents, places, job.shard.end_of_text)
             progress(0, min(file.start + place + len(line), job.shard.stop) - job.shard.start)
-            texts, places, size = [], [], 0
-    yield _encoded(encoder, texts, places, job.shard.end_of_text)
+            documents, places, size = [], [], 0
+    yield _encoded(encoder, documents, places, job.shard.end_of_text)
 
 
-def _encoded(encoder: Encoder, texts: list[str], places: list[int], end_of_text: int) -> Encoded:
-    end = np.array([end_of_text], TOKEN_DTYPE)
-    documents = [np.concatenate((tokens, end)) for tokens in encoder.encode(texts)]
-    tokens = np.concatenate([*documents, end[:0]])
-    return Encoded(tokens, [len(document) for document in documents], places, sum(len(t.encode()) for t in texts))
+def _encoded(encoder: Encoder, documents: list[list[tuple[str, bool]]], places: list[int], end: int) -> Encoded:
+    """Each part is encoded by itself: a prompt has the same tokens before its answer as alone. The end of a document
+    belongs to its last part."""
+    texts = [text for parts in documents for text, _ in parts]
+    encoded = iter(encoder.encode(texts))
+    tokens: list[np.ndarray] = []
+    lengths = []
+    for parts in documents:
+        answer, length = True, 1
+        for _, answer in parts:
+            ids = next(encoded)
+            tokens.append(ids if answer else ids | READ_ONLY)
+            length += len(ids)
+        tokens.append(np.array([end | (0 if answer else READ_ONLY)], TOKEN_DTYPE))
+        lengths.append(length)
+    row = np.concatenate(tokens) if tokens else np.empty(0, TOKEN_DTYPE)
+    return Encoded(row, lengths, places, sum(len(text.encode()) for text in texts))

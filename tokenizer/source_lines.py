@@ -128,27 +128,50 @@ class LineReader:
 
 
 def text_of(file: SourceFile, place: int, line: bytes) -> str:
-    """The text of the record in `line`; a lone surrogate, for which UTF-8 has no bytes, becomes `?`.
+    """The text of the record in `line`; errors as in `parts_of`."""
+    return "".join(part for part, _ in parts_of(file, place, line))
+
+
+def parts_of(file: SourceFile, place: int, line: bytes) -> list[tuple[str, bool]]:
+    """The text of the record in `line` in its parts, each with whether it is an answer: one that a model is to write,
+    and not just to read (`answers` in records of mix_datasets.py). A text without a mark is one answer; without a
+    character, it has no part.
+
+    A lone surrogate, for which UTF-8 has no bytes, becomes `?`.
 
     Raises:
-        UserError: not a record with a text, with file and number of the line.
+        UserError: not a record with a text, or with marks that do not fit it, with file and number of the line.
     """
-
-    def text_at(where: str) -> str:
-        text = parse_line(line, where).get("text")
-        if not isinstance(text, str):
-            raise UserError(f"{where}: the record has no 'text'; is this a split that prepare_dataset.py made?")
-        return text
-
     try:
-        text = text_at(":1" if place == 0 else "")
+        return _parts(line, ":1" if place == 0 else "")
     except UserError:  # now the number of the line is needed, which is counted: shards begin in the middle of files
-        text = text_at(f"{file.path}:{_line_number(file, place)}")
+        return _parts(line, f"{file.path}:{_line_number(file, place)}")
+
+
+def _parts(line: bytes, where: str) -> list[tuple[str, bool]]:
+    record = parse_line(line, where)
+    text, answers = record.get("text"), record.get("answers")
+    if not isinstance(text, str):
+        raise UserError(f"{where}: the record has no 'text'; is this a split that prepare_dataset.py made?")
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
+        text = text.encode("utf-8", "replace").decode()  # as many characters as before
+    if answers is None:
+        return [(text, True)] if text else []
+    parts, done = [], 0
+    try:
+        for start, stop in answers:
+            if not done <= start <= stop <= len(text):
+                raise ValueError
+            parts += [(text[done:start], False), (text[start:stop], True)]
+            done = stop
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{where}: 'answers' is not a list of [start, end) pairs that rise within the {len(text):,} characters of "
+            "'text'; make the split again: python data_prep/mix_datasets.py"
+        ) from None
+    return [part for part in (*parts, (text[done:], False)) if part[0]]
 
 
 def _line_number(file: SourceFile, place: int) -> int:

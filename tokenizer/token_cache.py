@@ -185,8 +185,9 @@ def _wait(split: Split, tokenizer: Path, settings: Settings) -> Plan:
 
 
 def describe(split: Split, cache: TokenCache) -> str:
+    answers = f" ({cache.num_tokens - cache.num_read_only:,} of them answers)" if cache.num_read_only else ""
     return (
-        f"{split.name}: {cache.num_tokens:,} tokens of {cache.num_documents:,} documents, "
+        f"{split.name}: {cache.num_tokens:,} tokens{answers} of {cache.num_documents:,} documents, "
         f"{cache.text_bytes / max(1, cache.num_tokens - cache.num_documents):.3f} bytes a token; "
         f"{len(cache.paths):,} shard(s), {size_text(cache.file_bytes)} in {cache.folder}"
     )

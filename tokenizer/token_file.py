@@ -3,7 +3,8 @@
 Layout (little endian): a header of 4,096 bytes (see `Header`); `num_tokens` uint32 token ids; `num_documents` + 1
 uint64 offsets of the documents in the shard's tokens; `num_documents` uint64 places of their lines in the row of the
 split (`source_lines.py`). Each document ends with one end-of-text token. uint32 because a vocabulary of 102,400
-entries does not fit 16 bits. `TokenCache` presents the shards of a folder as one row of tokens.
+entries does not fit 16 bits; the highest bit marks what a model is to read and not to write (the prompts of an
+instruction set), so an id is what the other 31 say. `TokenCache` presents the shards of a folder as one row of tokens.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from settings import UserError
 from tokenizer.source_lines import Source, SourceFile
 
 MAGIC = b"TEXTOKEN"
-VERSION = 2
+VERSION = 3
 HEADER_BYTES = 4096
 TOKEN_DTYPE = np.dtype("<u4")
+READ_ONLY = 1 << 31
+TOKEN_ID = READ_ONLY - 1
 OFFSET_DTYPE = np.dtype("<u8")
 # magic, version, dtype of the tokens, then the fields of `Header` in their order
-HEADER = struct.Struct("<8sI4s QQQ QQ 64s64s QQQ 64s")
+HEADER = struct.Struct("<8sI4s QQQ QQ 64s64s QQQQ 64s")
 MANIFEST = "manifest.json"
 # Shards that are mapped at a time: each takes a file descriptor, of which a process often has 1,024.
 MAPPED_SHARDS = 200
@@ -62,6 +65,7 @@ class Header(Shard):
 
     num_tokens: int
     num_documents: int
+    num_read_only: int
     text_bytes: int
     # sha256 of all that follows the header, and of the header without this field.
     checksum: str
@@ -119,7 +123,7 @@ class Header(Shard):
 class Encoded(NamedTuple):
     """Some documents of a shard."""
 
-    tokens: np.ndarray  # uint32 [tokens], end-of-text tokens included
+    tokens: np.ndarray  # uint32 [tokens], end-of-text tokens and marks included
     lengths: Sequence[int]  # tokens of each document
     places: Sequence[int]  # of their lines in the row
     text_bytes: int
@@ -131,7 +135,7 @@ def write_shard(path: Path, shard: Shard, batches: Iterable[Encoded]) -> Header:
     Raises:
         UserError: it cannot be written.
     """
-    sha, text_bytes = hashlib.sha256(), 0
+    sha, text_bytes, num_read_only = hashlib.sha256(), 0, 0
     offsets, places = [0], list[int]()
     with atomic_write(path) as file:
         file.write(b"\0" * HEADER_BYTES)
@@ -140,12 +144,14 @@ def write_shard(path: Path, shard: Shard, batches: Iterable[Encoded]) -> Header:
             offsets += itertools.islice(itertools.accumulate(batch.lengths, initial=offsets[-1]), 1, None)
             places += batch.places
             text_bytes += batch.text_bytes
+            num_read_only += int(np.count_nonzero(batch.tokens & READ_ONLY))
         for numbers in (offsets, places):
             _write(file, sha, np.array(numbers, OFFSET_DTYPE))
         header = Header(
             **asdict(shard),
             num_tokens=offsets[-1],
             num_documents=len(places),
+            num_read_only=num_read_only,
             text_bytes=text_bytes,
             checksum="",
         )
@@ -191,7 +197,7 @@ def write_manifest(folder: Path, shards: Sequence[Shard]) -> None:
 
 def _manifest(headers: Sequence[Header]) -> dict[str, Any]:
     common = ("vocab_size", "end_of_text", "tokenizer", "source_sha256")
-    totals = ("num_tokens", "num_documents", "text_bytes")
+    totals = ("num_tokens", "num_documents", "num_read_only", "text_bytes")
     return {
         "format": VERSION,
         **{name: getattr(headers[0], name) for name in common},
@@ -266,6 +272,7 @@ class TokenCache:
         self.documents = list(itertools.accumulate((header.num_documents for header in self.headers), initial=0))
         self.tokenizer, self.source_sha256 = self.headers[0].tokenizer, source.sha256
         self.num_tokens, self.num_documents = len(self.tokens), self.documents[-1]
+        self.num_read_only = sum(header.num_read_only for header in self.headers)
         self.text_bytes = sum(header.text_bytes for header in self.headers)
         self.file_bytes = sum(header.file_bytes for header in self.headers)
 

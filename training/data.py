@@ -4,6 +4,8 @@ The tokens of all documents are one long row, cut into windows of `seq_len` inpu
 but the tail. The order is a pseudorandom permutation of the windows that is computed, not stored: it costs no memory,
 and the window at any position of any epoch is known at once, so that a resumed run, on any number of processes, reads
 on exactly where the last one stopped. `Loader` makes the batches in a thread while the device works.
+
+Where the loss counts answers alone, a token that is read and not learnt stands in a window as its complement, `~id`.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import hashlib
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tokenizer.token_file import READ_ONLY, TOKEN_ID
 
 ROUNDS = 4
 
@@ -38,10 +43,15 @@ def permute(index: int, size: int, key: int) -> int:
 
 
 class PackedSequences:
-    """Windows of `seq_len` + 1 tokens (inputs and, one further, their targets) over a row of tokens."""
+    """Windows of `seq_len` + 1 tokens (inputs and, one further, their targets) over a row of tokens.
 
-    def __init__(self, tokens: np.ndarray, seq_len: int, seed: int):
-        self.tokens, self.seq_len, self.seed = tokens, seq_len, seed
+    Args:
+        tokens: a TokenRow, or an array like it: uint32, marks included.
+        answers_only: keep the marks of what is read and not learnt, as complements.
+    """
+
+    def __init__(self, tokens: Any, seq_len: int, seed: int, answers_only: bool = False):
+        self.tokens, self.seq_len, self.seed, self.answers_only = tokens, seq_len, seed, answers_only
         self.size = (len(tokens) - 1) // seq_len
 
     def span(self, index: int) -> tuple[int, int]:
@@ -51,7 +61,9 @@ class PackedSequences:
     def window(self, index: int) -> np.ndarray:
         """Window `index` in the order of the corpus: int64 [seq_len + 1]."""
         start, stop = self.span(index)
-        return self.tokens[start:stop].astype(np.int64)
+        marked = self.tokens[start:stop]
+        ids = (marked & TOKEN_ID).astype(np.int64)
+        return np.where(marked & READ_ONLY, ~ids, ids) if self.answers_only else ids
 
     def index_at(self, position: int) -> int:
         """The window that training reads at `position`, counted over all processes and epochs."""
@@ -66,6 +78,17 @@ class PackedSequences:
         """`count` windows from position `first` on: int64 [count, seq_len + 1]."""
         return np.stack([self.at(position) for position in range(first, first + count)])
 
+    def answers(self, first: int, count: int) -> int:
+        """Targets in the same windows that are learnt."""
+        if not self.answers_only:
+            return count * self.seq_len
+        return sum(count_answers(self.at(position)) for position in range(first, first + count))
+
+
+def count_answers(windows: np.ndarray) -> int:
+    """Targets that are learnt in windows [.., seq_len + 1]."""
+    return int(np.count_nonzero(windows[..., 1:] >= 0))
+
 
 def hash_key(seed: int, epoch: int) -> int:
     """One key for each pass over the data."""
@@ -76,6 +99,15 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     """Seed of the random numbers (dropout) of one step in one process, so that none need to be kept between steps."""
     digest = hashlib.blake2b(f"{seed},{step},{rank}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """`tokens`: int64 [count, seq_len + 1]. `weight`: of its mean loss in that of the step, which is the mean over all
+    tokens learnt in it (1 where every token is)."""
+
+    tokens: Any
+    weight: float
 
 
 class Loader:
@@ -115,9 +147,14 @@ class Loader:
         position, sequences_per_step, stride, offset = self.steps
         try:
             while True:
+                # Of all processes, which need not tell each other what each can count.
+                answers = self.data.answers(position, sequences_per_step)
+                a_micro_batch = answers * self.count / sequences_per_step
                 for start in range(position, position + sequences_per_step, stride):
-                    batch = torch.from_numpy(self.data.batch(start + offset, self.count))
-                    if not self._put(batch.pin_memory() if self.pin else batch):
+                    windows = self.data.batch(start + offset, self.count)
+                    weight = count_answers(windows) / a_micro_batch if answers else 0.0
+                    batch = torch.from_numpy(windows)
+                    if not self._put(MicroBatch(batch.pin_memory() if self.pin else batch, weight)):
                         return
                 position += sequences_per_step
         except Exception as error:  # told to who waits for the batch
@@ -132,8 +169,8 @@ class Loader:
                 continue
         return False
 
-    def next(self) -> Any:
-        """The next micro-batch: a tensor, int64 [count, seq_len + 1]."""
+    def next(self) -> MicroBatch:
+        """The next micro-batch."""
         began = time.perf_counter()
         batch = self.batches.get()
         self.waited += time.perf_counter() - began

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from settings import Settings, UserError
 
 if TYPE_CHECKING:
+    from training.initial import Initial
     from training.kernels import Kernels
 
 # Sections that DeepSpeed 0.19 reads; it takes any other in silence.
@@ -165,12 +166,17 @@ def end_process_group() -> None:
 
 
 def build_engine(
-    settings: Settings, deepspeed_config: dict[str, Any], cuda: bool, kernels: Kernels, checkpointed_layers: int
+    settings: Settings,
+    deepspeed_config: dict[str, Any],
+    cuda: bool,
+    kernels: Kernels,
+    checkpointed_layers: int,
+    initial: Initial | None = None,
 ) -> Any:
-    """The DeepSpeed engine around a fresh model and torch's AdamW.
+    """The DeepSpeed engine around a model, fresh or with `initial` weights, and torch's AdamW.
 
     Raises:
-        UserError: DeepSpeed refuses its configuration.
+        UserError: DeepSpeed refuses its configuration, or the weights are not to be had.
     """
     import deepspeed
     import pydantic
@@ -178,11 +184,14 @@ def build_engine(
     from deepspeed.runtime.config import DeepSpeedConfigError
     from deepspeed.runtime.zero.utils import ZeRORuntimeException
 
+    from training.initial import load_initial
     from training.model import NextTokenLoss, build_model
     from training.schedule import decay_groups
 
     train = settings.train
     model = build_model(settings, kernels, checkpointed_layers)
+    if initial is not None:  # before DeepSpeed takes its own copy of the weights
+        load_initial(model, initial)
     module = NextTokenLoss(model, kernels, settings.model.eos_token_id if train.document_masking else None)
     if cuda:
         module = module.cuda()

@@ -52,11 +52,17 @@ def amount(number: float) -> str:
 
 
 def validation_line(record: Mapping[str, Any]) -> str:
-    return (
+    line = (
         f"validation at step {record['step']}: {record['val_bits_per_byte']:.4f} bits per byte, "
         f"loss {record['val_loss']:.4f}, perplexity {record['val_perplexity']:.2f} (own tokenizer, "
         f"{record['val_tokens']:,} tokens)"
     )
+    if "pretraining_val_loss" in record:
+        line += (
+            f"; pretraining's: {record['pretraining_val_bits_per_byte']:.4f} bits per byte, perplexity "
+            f"{record['pretraining_val_perplexity']:.2f}"
+        )
+    return line
 
 
 def duration(seconds: float) -> str:
@@ -231,6 +237,7 @@ def plot_metrics(folder: Path) -> Path:
     records = read_metrics(folder / "metrics.jsonl")
     steps = [r for r in records if "loss" in r and "event" not in r]
     validations = [r for r in records if "val_loss" in r]
+    pretraining = [r for r in records if "pretraining_val_loss" in r]
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
 
     def draw(axis: Any, rows: list[Record], key: str, **style: Any) -> None:
@@ -244,6 +251,12 @@ def plot_metrics(folder: Path) -> Path:
     loss.set(title="Loss (nats per token)")
     loss.legend()
     draw(bits, validations, "val_bits_per_byte", color="tab:orange", marker="o", markersize=4)
+    if pretraining:
+        style = {"color": "tab:purple", "marker": "s", "markersize": 4}
+        draw(loss, pretraining, "pretraining_val_loss", label="pretraining's validation", **style)
+        draw(bits, pretraining, "pretraining_val_bits_per_byte", label="pretraining's", **style)
+        loss.legend()
+        bits.legend()
     bits.set(title="Validation, bits per byte")
     if validations:
         last = validations[-1]

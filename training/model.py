@@ -72,12 +72,25 @@ class NextTokenLoss(torch.nn.Module):
         self.kernel = (kernels or Kernels()).loss
         self.eos_token_id = eos_token_id
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy in nats of tokens[:, 1:] given what stands before; `tokens` int64 [batch, length + 1]."""
-        return mean_loss(self.kernel, self._hidden(tokens), self.model.lm_head.weight, tokens[:, 1:].flatten())
+    def forward(self, tokens: torch.Tensor, weight: float | None = None) -> torch.Tensor:
+        """Mean cross-entropy in nats of tokens[:, 1:] given what stands before; `tokens` int64 [batch, length + 1].
+
+        Args:
+            weight: by which the mean is multiplied. Where it is given, complements among the tokens (`~id`) are read
+                and do not count as targets.
+        """
+        head = self.model.lm_head.weight
+        if weight is None:
+            return mean_loss(self.kernel, self._hidden(tokens), head, tokens[:, 1:].flatten())
+        targets = tokens[:, 1:].flatten()
+        learnt = targets >= 0
+        hidden = self._hidden(torch.where(tokens < 0, ~tokens, tokens))
+        if weight == 0.0:  # no target at all; the engine wants gradients all the same
+            return hidden.sum().float() * 0.0 + head.sum().float() * 0.0
+        return mean_loss(self.kernel, hidden[learnt], head, targets[learnt]) * weight
 
     def token_losses(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy in nats of each next token, fp32 [batch, length]; no gradients."""
+        """Cross-entropy in nats of each next token, fp32 [batch, length]; no gradients, no complements."""
         targets = tokens[:, 1:]
         with torch.no_grad():
             hidden = self._hidden(tokens)

@@ -21,6 +21,7 @@ from tokenizer.cache_plan import Split, dataset_split, size_text
 from tokenizer.fingerprint import IDENTITY, tokenizer_fingerprint
 from training import planner
 from training.engine import resolve_deepspeed_config
+from training.initial import PRETRAINING, find_initial, pretraining_split
 
 GIB = 2**30
 
@@ -65,15 +66,27 @@ def find_splits(settings: Settings) -> dict[str, Split]:
     return {name: dataset_split(settings, name) for name in ("train", "val")}
 
 
+def training_splits(settings: Settings) -> tuple[dict[str, Split], str | None]:
+    """The splits that a run reads, that of pretraining among them where it has one; and a note where that is not found.
+
+    Raises:
+        UserError: a split that is not there.
+    """
+    pretraining, note = pretraining_split(settings)
+    return find_splits(settings) | ({PRETRAINING: pretraining} if pretraining else {}), note
+
+
 def checklist(settings: Settings, device: Device, processes: int, flags: str = "") -> list[Check]:
     """Everything that a run needs, looked at without changing anything; `flags` are repeated in the commands to run."""
     folder = project_path(settings.tokenizer.out)
     data = _data(settings, flags)
     tokenizer = _tokenizer(folder, settings, flags)
+    initial = [] if settings.train.init_from is None else [_initial(settings, ready=not tokenizer.todo)]
     return [
         data,
         tokenizer,
-        _token_cache(settings, folder, flags, ready=not (data.todo or tokenizer.todo)),
+        *initial,
+        _token_cache(settings, folder, flags, ready=not any(check.todo for check in (data, tokenizer, *initial))),
         _memory(settings, device, processes),
         _disk(settings, processes),
     ]
@@ -144,11 +157,23 @@ def _tokenizer(folder: Path, settings: Settings, flags: str) -> Check:
     return Check("tokenizer", f"{folder}, {size:,} entries, fingerprint {fingerprint[:12]}")
 
 
+def _initial(settings: Settings, ready: bool) -> Check:
+    if not ready:
+        return Check("weights", f"{settings.train.init_from}: not looked at yet", "a tokenizer first")
+    try:
+        found = find_initial(settings)
+        _, note = pretraining_split(settings)
+    except UserError as error:
+        return Check("weights", str(error), "do that, then the same command")
+    assert found is not None
+    return Check("weights", "; ".join([str(found.folder), *found.notes(settings), *([note] if note else [])]))
+
+
 def _token_cache(settings: Settings, folder: Path, flags: str, ready: bool) -> Check:
     if not ready:
         return Check("token cache", "not made yet", "made by train.py itself once data and tokenizer are there")
     try:
-        splits = find_splits(settings)
+        splits, _ = training_splits(settings)
         works = {name: token_cache.work_left(split, folder, settings) for name, split in splits.items()}
     except UserError as error:
         return Check("token cache", str(error), "do that, then the same command")

@@ -13,13 +13,13 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 from data_prep.jsonl import write_json
-from settings import ROOT, Settings, UserError, project_path
+from settings import ROOT, Settings, TrainSettings, UserError, project_path
 from tokenizer.fingerprint import ARTEFACTS, MANIFEST
 from training.resume import Changes, changes, check_changes
 
@@ -159,7 +159,9 @@ def _recorded_identity(folder: Path) -> Any:
         noted = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(noted["identity"], dict) or not isinstance(noted.get("starts", []), list):
             raise ValueError("identity or starts are not what was written")
-        return noted["identity"]
+        # A run that is older than a knob had its default.
+        defaults = {spec.name: spec.default for spec in fields(TrainSettings) if spec.default is not MISSING}
+        return noted["identity"] | {"train": defaults | noted["identity"]["train"]}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,6 +18,7 @@ from settings import Settings, UserError, project_path
 from training import checkpoint, planner, preflight, universal
 from training.data import Loader, PackedSequences, step_seed
 from training.engine import build_engine
+from training.initial import PRETRAINING, find_initial
 from training.metrics import (
     MetricsLog,
     StepClock,
@@ -70,7 +71,8 @@ class Trainer:
         self.stop = StopRequest()
         self.stop.listen()
         self.cache = caches["train"]
-        self.data = PackedSequences(self.cache.tokens, train.seq_len, train.seed)
+        self.answers_only = train.learn_from == "answers"
+        self.data = PackedSequences(self.cache.tokens, train.seq_len, train.seed, self.answers_only)
         self.sequences_per_step = train.micro_batch_size * train.gradient_accumulation_steps * self.processes
         self.rewinds: Counter[int] = Counter()
         self.events: deque[Any] = deque()
@@ -95,7 +97,9 @@ class Trainer:
         for note in kernels.notes:
             self._say(f"note: {note}")
         layers = planner.choose_checkpointing(settings, deepspeed_config, self.processes, device.memory, device.cuda)
-        self.engine = build_engine(settings, deepspeed_config, device.cuda, kernels, layers)
+        initial = find_initial(settings) if resume is None else None
+        self.engine = build_engine(settings, deepspeed_config, device.cuda, kernels, layers, initial)
+        self.initial = initial
         self.torch_device = self.engine.device
         keep = checkpoint.Keep(train.keep_last, train.keep_every, train.keep_best)
         self.checkpoints = checkpoint.Checkpoints(self.engine, run.checkpoints, control, keep, self._in_background())
@@ -105,15 +109,14 @@ class Trainer:
         self.loader = self._start_loader()
 
         byte_lengths = torch.from_numpy(token_byte_lengths(self.tokenizer_folder)).to(self.torch_device)
-        self.validation = Validation(
-            caches["val"],
-            train.seq_len,
-            train.val_sequences,
-            settings.data.split_seed,
-            train.micro_batch_size,
-            byte_lengths,
-            control,
-        )
+
+        def validation(cache: Any, answers_only: bool = False) -> Validation:
+            part = (train.seq_len, train.val_sequences, settings.data.split_seed, train.micro_batch_size)
+            return Validation(cache, *part, byte_lengths, control, answers_only)
+
+        self.validation = validation(caches["val"], self.answers_only)
+        # What a model that is trained on was pretrained with, measured whole.
+        self.pretraining = validation(caches[PRETRAINING]) if PRETRAINING in caches else None
         self.log: MetricsLog | None = None
         if self.rank == 0:
             self._record(resume)
@@ -153,6 +156,11 @@ class Trainer:
         }
         for difference in origin["differences"]:
             print(f"note: {difference}")
+        if self.initial is not None:
+            details["init_from"] = str(self.initial.folder)
+            print(f"begins with the weights of {self.initial.folder}")
+            for difference in self.initial.notes(settings):
+                print(f"note: {difference}")
         record_run(run, settings, self.deepspeed_config, details)
         # Begun again from nothing, it writes all of it anew, the validation of step 0 too.
         self.log = MetricsLog(run.folder, settings, run.name, self.state.step if resume else -1)
@@ -274,22 +282,26 @@ class Trainer:
             torch.manual_seed(step_seed(train.seed, self.state.step, self.rank))
         engine.train()
         losses: list[Any] = []
+        weights: list[float] = []
         for _ in range(train.gradient_accumulation_steps):
             self._agree()
             clock.lap("agree")
-            tokens = self.loader.next()
+            batch = self.loader.next()
             clock.lap("data")
-            loss = engine(tokens.to(self.torch_device, non_blocking=True))
+            tokens = batch.tokens.to(self.torch_device, non_blocking=True)
+            loss = engine(tokens, batch.weight) if self.answers_only else engine(tokens)
             clock.lap("forward")
             engine.backward(loss)
             clock.lap("backward")
             engine.step()
             clock.lap("optimizer")
             losses.append(loss.detach())
+            weights.append(batch.weight)
             self._keep_pace()
             self.watchdog.beat(f"step {self.state.step + 1}")
-        self.micro_losses = torch.stack(losses).float().tolist()
-        total = torch.tensor([math.fsum(self.micro_losses)], dtype=torch.float64)
+        weighted = torch.stack(losses).float().tolist()
+        self.micro_losses = [loss / (weight or 1.0) for loss, weight in zip(weighted, weights, strict=True)]
+        total = torch.tensor([math.fsum(weighted)], dtype=torch.float64)
         mean = self.control.add(total).item() / (train.gradient_accumulation_steps * self.processes)
         self.loss, norm = mean, engine.get_global_grad_norm()
         self.grad_norm = None if norm is None else float(norm)
@@ -440,6 +452,9 @@ class Trainer:
     def _validate(self) -> None:
         self.engine.eval()
         record = self.validation.record(self.engine.module, self.state.step, self._between_batches)
+        if self.pretraining is not None:
+            prefix = f"{PRETRAINING}_"
+            record |= self.pretraining.record(self.engine.module, self.state.step, self._between_batches, prefix)
         self.state = after_validation(self.state, record["val_bits_per_byte"], self.train_settings.early_stop_gain)
         if self.log is not None:
             self.log.write(record)

@@ -23,6 +23,7 @@ class Validation:
         count: windows of the part; None reads all of the split.
         seed: which windows those are.
         byte_lengths: UTF-8 bytes that each token stands for, int64 [vocabulary], on the device.
+        answers_only: measure what the split marks as answers alone.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Validation:
         batch_size: int,
         byte_lengths: Any,
         control: Control,
+        answers_only: bool = False,
     ):
         self.cache, self.control, self.byte_lengths = cache, control, byte_lengths
-        self.data = PackedSequences(cache.tokens, seq_len, seed)
+        self.data = PackedSequences(cache.tokens, seq_len, seed, answers_only)
         size = self.data.size
         count = min(count or size, size)
         self.windows = [permute(index, size, hash_key(seed, 0)) for index in range(count)]
@@ -67,32 +69,33 @@ class Validation:
     def _batch(self, module: Any, batch: list[int]) -> Any:
         import torch
 
-        tokens = self._tokens(batch).to(self.byte_lengths.device)
+        return torch.stack([part.sum(dim=1) for part in self._each(module, batch)], dim=1).cpu()
+
+    def _each(self, module: Any, batch: list[int]) -> tuple[Any, Any, Any]:
+        """Nats, tokens and bytes of each target of a batch, float64 [windows, seq_len]; 0 where it does not count."""
+        import torch
+
+        marked = self._tokens(batch).to(self.byte_lengths.device)
+        tokens = torch.where(marked < 0, ~marked, marked)
+        counts = (marked[:, 1:] >= 0).double()
         with torch.no_grad():
             losses = module.token_losses(tokens).double()
-        size = self.byte_lengths[tokens[:, 1:]].sum(dim=1)
-        ones = torch.full_like(size, tokens.shape[1] - 1)
-        return torch.stack([losses.sum(dim=1), ones.double(), size.double()], dim=1).cpu()
+        return losses * counts, counts, self.byte_lengths[tokens[:, 1:]] * counts
 
-    def record(self, module: Any, step: int, between: Callable[[], None]) -> Record:
+    def record(self, module: Any, step: int, between: Callable[[], None], prefix: str = "val_") -> Record:
         """The validation line of metrics.jsonl."""
         columns = self.losses(module, between).T.tolist()
         nats, tokens, size = (math.fsum(column) for column in columns)
-        return {"step": step} | {f"val_{key}": value for key, value in figures(nats, tokens, size).items()}
+        return {"step": step} | {f"{prefix}{key}": value for key, value in figures(nats, tokens, size).items()}
 
     def by_category(self, module: Any, between: Callable[[], None]) -> dict[str, Record]:
         """Figures of each primary category of the part's documents, most tokens first."""
-        import torch
-
         found: list[tuple[int, int, float, int, int]] = []
         for number, batch in enumerate(self.batches):
             between()
             if number % self.control.processes != self.control.rank:
                 continue
-            tokens = self._tokens(batch).to(self.byte_lengths.device)
-            with torch.no_grad():
-                losses = module.token_losses(tokens).double().cpu()
-            size = self.byte_lengths[tokens[:, 1:]].cpu()
+            losses, counts, size = (part.cpu() for part in self._each(module, batch))
             for row, window in enumerate(batch):
                 start, stop = self.data.span(window)
                 at = start + 1  # the first token is read, not predicted
@@ -100,8 +103,9 @@ class Validation:
                     document = self.cache.document_at(at)
                     end = min(stop, document.stop)
                     part = slice(at - start - 1, end - start - 1)
-                    nats = losses[row, part].sum().item()
-                    found.append((window, document.start, nats, end - at, int(size[row, part].sum())))
+                    if tokens := int(counts[row, part].sum()):
+                        nats = losses[row, part].sum().item()
+                        found.append((window, document.start, nats, tokens, int(size[row, part].sum())))
                     at = end
         everything = sorted(piece for pieces in self.control.gather(found) for piece in pieces)
         return self.control.told_by_first(lambda: self._sum_categories(everything))
@@ -122,7 +126,7 @@ class Validation:
 
 def figures(nats: float, tokens: float, size: float) -> Record:
     """Mean loss (nats a token), perplexity of it, bits per byte, and the count, from sums."""
-    loss = nats / tokens
+    loss = nats / max(1, tokens)
     return {
         "loss": loss,
         "perplexity": math.exp(min(loss, 100)),
