@@ -40,9 +40,12 @@ RANKED_BY = {
 }
 # Perplexity and loss are per token: of two tokenizers they tell nothing of the models.
 PER_TOKEN = {"perplexity", "loss"}
+# Told of runs that trained on from others, where there are any.
+FORGETTING = "final_pretraining_bits_per_byte"
 # Columns of the table on the screen; the page has all.
 ON_SCREEN = (
     *("state", "steps", "tokens", "best_bits_per_byte", "final_bits_per_byte", "best_perplexity"),
+    FORGETTING,
     *("final_loss", "tokens_per_second", "mfu", "hours"),
 )
 MAX_LEGEND = 70
@@ -199,6 +202,9 @@ def header(comparison: Record) -> list[tuple[str, Callable[[Record], str]]]:
         return lambda row: _result(row["results"].get(key))
 
     rows = comparison["runs"]
+    left_out = {"planned_steps"}
+    if all(row[FORGETTING] is None for row in rows):
+        left_out.add(FORGETTING)
     several = len({row["validation_split"] for row in rows}) > 1
     split: list[tuple[str, Callable[[Record], str]]] = [(SPLIT, lambda row: row["validation_split"])]
     return [
@@ -206,7 +212,7 @@ def header(comparison: Record) -> list[tuple[str, Callable[[Record], str]]]:
         ("run", lambda row: row["run"]),
         *(split if several else []),
         *((key, setting(key)) for key in rows[0]["differs"]),
-        *((title, figure(key)) for key, (title, _) in TOLD.items() if key != "planned_steps"),
+        *((title, figure(key)) for key, (title, _) in TOLD.items() if key not in left_out),
         *((key, result(key)) for key in dict.fromkeys(key for row in rows for key in row["results"])),
     ]
 

@@ -135,6 +135,10 @@ def _outcome(run: RunData, summary: Record) -> list[tuple[str, Any]]:
                 f"({run.tokenizer}), at step {summary[f'{name}_step']:,}",
             )
         )
+    before, after = summary["first_pretraining_bits_per_byte"], summary["final_pretraining_bits_per_byte"]
+    if after is not None:
+        change = f"{before:.4f} at the start, {after:.4f} at the end: {after / before - 1:+.1%} bits per byte"
+        rows.append(("pretraining's validation", change))
     over = window(len(run.steps["step"]))
     averaged = f" nats a token, mean of the last {over} logged steps" if over > 1 else " nats a token, of the last step"
     loss, memory, clipped = summary["final_loss"], summary["memory_bytes"], summary["clipped_share"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.results import RESULTS, read_results
 from settings import ModelSettings, UserError
 from training.metrics import read_metrics
 from training.planner import count_parameters
@@ -26,9 +27,10 @@ STEP_KEYS = (
     *("loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu", "memory_bytes"),
     *("gpu_utilization", "data_wait", "step_seconds", "tokens"),
 )
-VALIDATION_KEYS = ("val_loss", "val_perplexity", "val_bits_per_byte", "val_tokens")
-# Figures of later evaluations, {metric: value}, which compare_runs.py puts beside the run's own.
-RESULTS = "results.json"
+VALIDATION_KEYS = (
+    *("val_loss", "val_perplexity", "val_bits_per_byte", "val_tokens"),
+    *("pretraining_val_loss", "pretraining_val_perplexity", "pretraining_val_bits_per_byte"),
+)
 # In run.json: the configuration, which is told apart, and what differs from start to start.
 NO_FACTS = {"identity", "starts", "command", "step", "time", "tokenizer_origin"}
 
@@ -138,7 +140,7 @@ def read_run(folder: Path) -> RunData:
         validations=_columns(folder, validations, VALIDATION_KEYS),
         events=[r for r in records if "event" in r],
         categories=categories[-1] if categories else {},
-        results=_read_results(folder / RESULTS),
+        results=flat(read_results(folder / RESULTS)),
         state=_state(folder, reached, details["identity"]["train"].get("max_steps")),
     )
 
@@ -162,10 +164,6 @@ def _read_details(folder: Path) -> Record:
 def _read_settings(path: Path) -> Record:
     train = _read_object(path, "restore it, or name other runs").get("train") if path.exists() else None
     return train if isinstance(train, dict) else {}
-
-
-def _read_results(path: Path) -> Record:
-    return flat(_read_object(path, "evaluate again, or delete it")) if path.exists() else {}
 
 
 def _read_object(path: Path, remedy: str) -> Record:

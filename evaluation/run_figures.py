@@ -12,7 +12,7 @@ from evaluation.run_curves import envelope, running_geometric_mean, running_mean
 from evaluation.run_data import RunData
 from training.metrics import amount
 
-GREY, TRAINING, VALIDATION = "#eeeeee", "#1f77b4", "#d9730d"
+GREY, TRAINING, VALIDATION, PRETRAINING = "#eeeeee", "#1f77b4", "#d9730d", "#7a5195"
 # Marks of events: colour and line.
 EVENTS = {
     "spike": ("#e6a100", "-"),
@@ -54,10 +54,12 @@ def _loss(run: RunData) -> bytes:
         panel.plot(*thin(steps, smooth), color=TRAINING, lw=1.6, label=f"mean of ±{over} logged steps")
     at, validation = run.validations["step"], run.validations["val_loss"]
     _marked(panel, at, validation, "validation")
+    forgotten = run.validations["pretraining_val_loss"]
+    _marked(panel, at, forgotten, "pretraining's validation", PRETRAINING)
     panel.set_ylabel("nats per token")
     _title(panel, f"Loss of {run.name} ({run.tokenizer})")
     _events(panel, run)
-    _zoom(panel, np.concatenate([steps, steps, at]), np.concatenate([loss, smooth, validation]))
+    _zoom(panel, np.concatenate([steps, steps, at, at]), np.concatenate([loss, smooth, validation, forgotten]))
     return _finish(figure, panels, run)
 
 
@@ -67,16 +69,17 @@ def _validation(run: RunData) -> bytes:
         for key, title in (
             ("val_bits_per_byte", "Validation, bits per byte"),
             ("val_perplexity", f"Validation, perplexity ({run.tokenizer})"),
+            ("pretraining_val_bits_per_byte", "Pretraining's validation, bits per byte"),
         )
         if np.isfinite(run.validations[key]).any()
     ]
     figure, panels = _panels(len(shown), 11, 3.4)
     for panel, (key, title) in zip(panels, shown, strict=True):
         steps, values = run.validations["step"], run.validations[key]
-        _marked(panel, steps, values, None)
+        _marked(panel, steps, values, None, PRETRAINING if key.startswith("pretraining") else VALIDATION)
         best = int(np.nanargmin(values))
         panel.plot(steps[best], values[best], "*", color="#111111", ms=10, zorder=5)
-        digits = 4 if key == "val_bits_per_byte" else 2
+        digits = 4 if key.endswith("bits_per_byte") else 2
         _title(panel, f"{title}: best {values[best]:.{digits}f} at step {steps[best]:,.0f} (★)")
         _events(panel, run)
         _zoom(panel, steps, values)
@@ -213,11 +216,11 @@ def _ragged(panel: Any, x: np.ndarray, y: np.ndarray, colour: str, label: str | 
         panel.plot(*_known(x, y), color=colour, alpha=0.4, lw=0.9, marker=_dot(x), label=label)
 
 
-def _marked(panel: Any, x: np.ndarray, y: np.ndarray, label: str | None) -> None:
+def _marked(panel: Any, x: np.ndarray, y: np.ndarray, label: str | None, colour: str = VALIDATION) -> None:
     if not np.isfinite(y).any():
         return
     size = 4 if len(x) <= 60 else 2
-    panel.plot(*_known(x, y), color=VALIDATION, lw=1.3, marker="o", ms=size, label=label, zorder=4)
+    panel.plot(*_known(x, y), color=colour, lw=1.3, marker="o", ms=size, label=label, zorder=4)
 
 
 def _dot(x: np.ndarray) -> str | None:

@@ -16,6 +16,7 @@ WORSE_THAN_BEST = 0.01  # validation loss, as a share of the best
 MAX_DATA_WAIT = 0.01
 NORM_GROWTH = 1.5  # median of the last quarter after warm-up, by that of the first
 NORM_JUMPS = 3.0  # 95th percentile of the second half after warm-up, by its median
+FORGOTTEN = 0.02  # bits per byte of pretraining's validation, as a share of what they were at the start
 LEAST_STEPS = 40  # logged steps after warm-up, for a word on gradient norms
 
 # How figures are named and told, in tables' order.
@@ -29,6 +30,7 @@ TOLD: dict[str, tuple[str, Callable[[Any], str]]] = {
     "final_bits_per_byte": ("bits per byte, last", "{:.4f}".format),
     "best_perplexity": ("perplexity, best", "{:.2f}".format),
     "final_perplexity": ("perplexity, last", "{:.2f}".format),
+    "final_pretraining_bits_per_byte": ("bits per byte, pretraining's, last", "{:.4f}".format),
     "final_loss": ("training loss, last", "{:.4f}".format),
     "tokens_per_second": ("tokens/s", "{:,.0f}".format),
     "mfu": ("MFU", "{:.1%}".format),
@@ -62,6 +64,8 @@ def summarize(run: RunData) -> Record:
         "planned_steps": run.train.get("max_steps"),
         "tokens": _last_int(steps["tokens"]),
         **_validation_figures(validations),
+        "first_pretraining_bits_per_byte": _first(validations["pretraining_val_bits_per_byte"]),
+        "final_pretraining_bits_per_byte": _last(validations["pretraining_val_bits_per_byte"]),
         "final_loss": _last(smooth),
         "tokens_per_second": _number(np.nansum(tokens[timed]) / total) if total else None,
         "mfu": _weighted(steps["mfu"], seconds),
@@ -97,7 +101,7 @@ def after_warmup(run: RunData) -> np.ndarray:
 
 def warnings(run: RunData) -> list[str]:
     """What somebody should look at, each with the rule that it breaks."""
-    return [*_diverging(run), *_unsettled(run), *_waiting(run), *_events(run)]
+    return [*_diverging(run), *_forgetting(run), *_unsettled(run), *_waiting(run), *_events(run)]
 
 
 def _diverging(run: RunData) -> list[str]:
@@ -115,6 +119,19 @@ def _diverging(run: RunData) -> list[str]:
         f"Validation leaves training: its loss is {loss[-1]:.4f}, {loss[-1] / loss[best] - 1:.1%} above the best, "
         f"{loss[best]:.4f} at step {steps[best]:.0f}, while the training loss went from {then:.4f} to {now:.4f} (rule: "
         f"more than {WORSE_THAN_BEST:.0%} above the best, and training below what it was then)."
+    ]
+
+
+def _forgetting(run: RunData) -> list[str]:
+    """What was pretrained with is predicted worse than before."""
+    bits = run.validations["pretraining_val_bits_per_byte"]
+    first, last = _first(bits), _last(bits)
+    if first is None or last is None or last <= first * (1 + FORGOTTEN):
+        return []
+    return [
+        f"Forgetting: pretraining's validation went from {first:.4f} to {last:.4f} bits per byte, "
+        f"{last / first - 1:.1%} up (rule: more than {FORGOTTEN:.0%}). A part of its text in the mixture (replay), or "
+        "a lower learning rate, keeps more of it."
     ]
 
 
@@ -179,6 +196,10 @@ def _validation_figures(validations: dict[str, np.ndarray]) -> Record:
 
 def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _first(values: np.ndarray) -> float | None:
+    return _last(values[::-1])
 
 
 def _last(values: np.ndarray) -> float | None:

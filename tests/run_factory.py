@@ -27,6 +27,7 @@ def make_run(
     cuda: bool = True,
     events: tuple[dict[str, Any], ...] = (),
     finished: bool | None = None,
+    forgetting: float | None = None,
     categories: bool = True,
     **details: Any,
 ) -> Path:
@@ -37,6 +38,7 @@ def make_run(
         quality: nats a token below a run of quality 0, at the end.
         val_every: steps between validations; 0 makes none.
         old: only the keys that metrics.jsonl and run.json have always had.
+        forgetting: pretraining's validation is noted too, and its loss rises by so many nats a token.
         details: further keys of run.json.
     """
     planned = planned or max(steps, 2)
@@ -68,6 +70,10 @@ def make_run(
     if old:
         keep = {"step", *OLD_KEYS}
         lines = [line if "val_loss" in line else {k: line[k] for k in keep} for line in lines]
+    for line in lines:
+        if forgetting is not None and "val_loss" in line:
+            figures = _figures(2.0 + forgetting * line["step"] / planned)
+            line |= {f"pretraining_val_{key}": figure for key, figure in figures.items()}
     lines = sorted([*lines, *events], key=lambda line: line["step"])
     done = steps >= planned if finished is None else finished
     if done and categories and not old:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import statistics
 from pathlib import Path
 
@@ -225,3 +226,17 @@ def test_validations_stand_at_the_tokens_of_their_steps(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run", steps=100, val_every=50))
     assert validation_places(run, by_tokens=True).tolist() == [0, 50 * 4096, 100 * 4096]
     assert validation_places(run, by_tokens=False).tolist() == [0, 50, 100]
+
+
+def test_forgetting_is_a_column_where_a_run_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    make_run(tmp_path / "on", forgetting=0.4)
+    make_run(tmp_path / "plain", seed=1)
+    found, text = compare(tmp_path)
+    title = "bits per byte, pretraining's, last"
+    assert title in text and title in capsys.readouterr().out
+    assert {row["run"]: row["final_pretraining_bits_per_byte"] is None for row in found["runs"]} == {
+        "on": False,
+        "plain": True,
+    }
+    shutil.rmtree(tmp_path / "on")
+    assert title not in compare(tmp_path)[1]

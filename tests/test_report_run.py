@@ -304,3 +304,14 @@ def test_thinning_keeps_ends_and_spikes() -> None:
     assert len(short) == 50 and (short[0], short[-1]) == (0.0, 32_999.0)
     assert thin(x[:10], y[:10], points=50)[0].tolist() == x[:10].tolist()
     assert [len(part) for part in envelope(x[:0], y[:0])] == [0, 0, 0]
+
+
+def test_forgetting_is_drawn_told_and_warned_of(tmp_path: Path) -> None:
+    forgotten = make_run(tmp_path / "forgotten", forgetting=0.4)
+    kept = make_run(tmp_path / "kept", forgetting=0.01)
+    text = report(forgotten)
+    assert "Forgetting: pretraining's validation went from" in text and "20.0% up" in text
+    assert "pretraining's validation | " in text and "+20.0% bits per byte" in text
+    text = report(kept)
+    assert "+0.5% bits per byte" in text and "Forgetting" not in text
+    assert "pretraining's" not in report(make_run(tmp_path / "plain"))
