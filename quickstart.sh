@@ -51,7 +51,7 @@ wanted data && run python data_prep/prepare_dataset.py --config $CONFIG
 wanted tokenizer && run python tokenizer/train_tokenizer.py --config $CONFIG
 wanted train && run deepspeed --num_accelerators "$(processes)" train.py --config $CONFIG
 wanted perplexity && run python evaluation/perplexity.py --config $CONFIG \
-    --model $MODEL --data $OUT/dataset_train_val/val.jsonl --out $OUT/perplexity.json
+    --model $MODEL --data $OUT/dataset_train_val
 wanted generate && run python evaluation/generate.py --config $CONFIG \
     --model $MODEL --prompt '\begin{theorem}' --seed 1 | tee $OUT/sample.tex
 
@@ -62,7 +62,7 @@ Where to look:
   funnel of the dataset   $OUT/dataset_train_val/report/report.html (funnel.png)
   tokenizer               $OUT/tokenizer/report/report.html
   loss of the run         $OUT/runs/quickstart/loss.png
-  perplexity              $OUT/perplexity.json
+  perplexity              $OUT/runs/quickstart/perplexity/report.html
   generated LaTeX         $OUT/sample.tex
   the model               $MODEL (AutoModelForCausalLM.from_pretrained)
 The real run is the same commands without --config: see README.md.

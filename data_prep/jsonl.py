@@ -128,18 +128,6 @@ def find_split(out: Path, split: str) -> list[Path]:
     return found
 
 
-def missing_split(path: Path, remedy: str) -> UserError:
-    """The error for a split `path` that is not there: `remedy` makes it, unless it is there in another form."""
-    others = split_paths(path.parent, path.name.partition(".")[0]) if path.parent.is_dir() else []
-    if others:
-        return UserError(
-            f"{path}: no such file, but the split lies beside it as {others[0].name} ({len(others):,} file(s)); this "
-            "command reads a split as one plain file: run python data_prep/prepare_dataset.py again with "
-            "--set data.compress=false --set data.output_file_bytes=null (it only writes the splits anew)"
-        )
-    return UserError(f"{path}: no such file; {remedy}")
-
-
 def parse_line(line: bytes, where: str) -> dict[str, Any]:
     """The object that a line holds; `where` (file:line) opens the error otherwise."""
     try:

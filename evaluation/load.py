@@ -29,9 +29,11 @@ class LoadedModel:
     context_token: int
     # Most tokens, the context token among them, that the model takes at once.
     max_context: int
+    # As tables and plots call it.
+    name: str
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of raw text; a literal `<s>` in it stays text."""
+        """Token ids of raw text without lone surrogates; a literal `<s>` in it stays text."""
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
 
     def tokenizer_name(self) -> str:
@@ -88,11 +90,21 @@ def find_device(name: str | None) -> Any:
     return device
 
 
-def load_model(folder: Path, device: str | None = None) -> LoadedModel:
+def trained_length(folder: Path) -> int | None:
+    """Tokens of the sequences that the model of a run was trained on; None for any other."""
+    try:
+        config = json.loads((folder.parent / "config.json").read_text(encoding="utf-8"))
+        return int(config["train"]["seq_len"]) if (folder.parent / "run.json").is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def load_model(folder: Path, device: str | None = None, name: str | None = None) -> LoadedModel:
     """Load a folder that AutoModelForCausalLM and AutoTokenizer read; nothing is fetched from elsewhere.
 
     Raises:
-        UserError: the folder is absent or not a model with its tokenizer.
+        UserError: the folder is absent or not a model with its tokenizer, or the two do not belong together; weights
+            that are damaged, missing or not finite.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; {NEXT} (it exports to runs/<name>/export)")
@@ -110,9 +122,12 @@ def load_model(folder: Path, device: str | None = None) -> LoadedModel:
             f"{folder}: has a config.json and no weights (*.safetensors); {NEXT} (it exports to runs/<name>/export)"
         )
 
+    import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    logging.set_verbosity_error()  # what it warns of is told below, in one line
     logging.disable_progress_bar()  # of reading weights: seconds, and in the way of the text that follows
     place = find_device(device)
     try:
@@ -124,17 +139,27 @@ def load_model(folder: Path, device: str | None = None) -> LoadedModel:
     try:
         # Half precision is slow on CPUs, and its rounding shows in a perplexity.
         dtype = "auto" if place.type != "cpu" else "float32"
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, output_loading_info=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
+        model, info = loaded
+    except SafetensorError as error:
+        raise UserError(f"{folder}: its weights are damaged ({_first_line(error)}); export the model again") from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{folder}: not a model that AutoModelForCausalLM loads: {_first_line(error)}") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise UserError(
-            f"{folder}: its weights lack {len(missing)} tensors that config.json asks for ({missing[0]}, ..); the two "
-            "do not belong together"
-        )
+    for key, what in (
+        ("missing_keys", "lack {} tensor(s) that config.json asks for"),
+        ("unexpected_keys", "have {} tensor(s) that config.json does not know"),
+        ("mismatched_keys", "have {} tensor(s) of another shape than config.json says"),
+    ):
+        if wrong := sorted(map(str, info[key])):
+            raise UserError(
+                f"{folder}: its weights {what.format(len(wrong))} ({wrong[0]}{', ..' if wrong[1:] else ''}); the two "
+                "do not belong together"
+            )
+    for tensor, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{folder}: its weights are not finite ({tensor}); export an earlier checkpoint")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise UserError(
@@ -153,6 +178,7 @@ def load_model(folder: Path, device: str | None = None) -> LoadedModel:
         device=place,
         context_token=context_token_of(tokenizer),
         max_context=int(limit or 1 << 20),
+        name=name or f"{folder.parent.name}/{folder.name}",
     )
 
 

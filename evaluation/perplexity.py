@@ -1,23 +1,23 @@
-r"""Bits per byte and perplexity of a causal language model on documents.
+r"""Bits per byte and perplexity of causal language models on documents: by category, year and kind of text.
 
     python evaluation/perplexity.py
     python evaluation/perplexity.py --model runs/NAME/export --data dataset_train_val/val.jsonl --limit 200
+    python evaluation/perplexity.py --model runs/A/export runs/B/export peer-model --positions
 
 Any folder that AutoModelForCausalLM loads with its tokenizer will do. Each document is scored by itself, in windows of
 `--context` tokens that move on by `--stride`: every token is predicted once, from at least `context - stride` tokens
 before it (from all there are, near the beginning). Bits per byte do not depend on the tokenizer; a perplexity does,
-and names it.
+and names it. `--positions` adds the loss by position in the context. Results land in the folder `--out`: report.html
+with its plots, perplexity.json, documents.jsonl; the headline figures go to the results file of each model.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,234 +25,311 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/perplexity.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import missing_split, read_jsonl, write_json
-from evaluation.load import LoadedModel, load_model, newest_export
+from data_prep.jsonl import atomic_write, dump_line, find_split, write_json
+from evaluation.breakdown import (
+    Document,
+    Score,
+    by_group,
+    by_kind,
+    cut,
+    figures,
+    paired_difference,
+    read_documents,
+    score,
+)
+from evaluation.load import LoadedModel, load_model, newest_export, trained_length
+from evaluation.results import record_results
 from settings import UserError, add_config_arguments, project_path, run_command, settings_from_args
 
-# Numbers that one batch's logits may take in memory: 1 GB in float32.
-LOGIT_NUMBERS = 250_000_000
-MAX_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Window:
-    """`tokens` in, and `first` the position in `tokens` of the first one to be scored (at least 1)."""
-
-    document: int
-    tokens: list[int]
-    first: int
-
-
-@dataclass
-class Score:
-    """One document: negative log-likelihood in nats, tokens scored, UTF-8 bytes of its text."""
-
-    id: str
-    nll: float
-    tokens: int
-    bytes: int
-
-    @property
-    def bits_per_byte(self) -> float:
-        return self.nll / math.log(2) / self.bytes
-
-
-def windows(ids: Sequence[int], context_token: int, context: int, stride: int, document: int = 0) -> Iterator[Window]:
-    """Cut a document into windows of at most `context` tokens in which each of `ids` is scored exactly once."""
-    tokens = [context_token, *ids]
-    scored = 1  # tokens[:scored] are done; the context token is never scored
-    while scored < len(tokens):
-        end = min(len(tokens), context if scored == 1 else scored + stride)
-        start = max(0, end - context)
-        yield Window(document, tokens[start:end], scored - start)
-        scored = end
-
-
-def window_nll(model: Any, batch: Sequence[Window], device: Any, pad: int) -> list[float]:
-    """Negative log-likelihood of each window's scored tokens, in nats, from one forward pass.
-
-    Shorter windows are filled up at their end, where causal attention keeps the filling from what is scored.
-    """
-    import torch
-
-    width = max(len(window.tokens) for window in batch)
-    ids = torch.full((len(batch), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(batch), width), dtype=torch.long)
-    scored = torch.zeros((len(batch), width), dtype=torch.bool)
-    for row, window in enumerate(batch):
-        ids[row, : len(window.tokens)] = torch.tensor(window.tokens)
-        mask[row, : len(window.tokens)] = 1
-        scored[row, window.first : len(window.tokens)] = True
-    ids, scored = ids.to(device), scored.to(device)
-    with torch.inference_mode():
-        logits = model(input_ids=ids, attention_mask=mask.to(device), use_cache=False).logits
-        # The token at position t is predicted by the logits at t - 1.
-        chosen, targets = scored[:, 1:], ids[:, 1:]
-        losses = torch.nn.functional.cross_entropy(logits[:, :-1][chosen].float(), targets[chosen], reduction="none")
-    values = torch.zeros(chosen.shape, dtype=torch.float64, device="cpu")
-    values[chosen.cpu()] = losses.double().cpu()
-    return values.sum(dim=1).tolist()
+RESULT = "perplexity.json"
+# Rows of a table on the screen; the page has more.
+SHOWN = 8
 
 
 def score_documents(
     loaded: LoadedModel,
-    records: Iterable[dict[str, Any]],
+    documents: Sequence[Document] | Iterator[Document],
     context: int,
     stride: int,
     batch_size: int = 0,
-    total: int | None = None,
-) -> list[Score]:
-    """Score each record's text; `batch_size` 0 takes as many windows at once as memory for their logits allows."""
+) -> Iterator[Score]:
+    """Score each document, in order; see `evaluation/scoring.py` for the windows."""
     from tqdm import tqdm
 
-    pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else loaded.context_token
-    vocabulary = loaded.model.config.vocab_size
-    batch_size = batch_size or max(1, min(MAX_BATCH, LOGIT_NUMBERS // (vocabulary * context)))
-    scores: list[Score] = []
-    waiting: list[Window] = []
+    from evaluation.scoring import document_losses
+    from tokenizer.any_tokenizer import TransformersFolder
 
-    def flush() -> None:
-        waiting.sort(key=lambda window: len(window.tokens))  # windows of one length waste nothing on filling
-        for start in range(0, len(waiting), batch_size):
-            batch = waiting[start : start + batch_size]
-            for window, nll in zip(batch, window_nll(loaded.model, batch, loaded.device, pad), strict=True):
-                scores[window.document].nll += nll
-            bar.update(sum(len(window.tokens) - window.first for window in batch))
-        waiting.clear()
+    layout = TransformersFolder(loaded.folder)
+    waiting: list[tuple[Document, list[int]]] = []
 
-    with tqdm(unit="token", unit_scale=True, desc="scoring", total=None) as bar:
-        for record in records:
-            text = record["text"]
-            ids = loaded.encode(text)
-            scores.append(
-                Score(str(record.get("id", len(scores))), 0.0, len(ids), len(text.encode("utf-8", "replace")))
-            )
-            waiting += windows(ids, loaded.context_token, context, stride, len(scores) - 1)
-            bar.set_postfix_str(f"{len(scores)}{f' of {total}' if total else ''} documents", refresh=False)
-            if len(waiting) >= 8 * batch_size:
-                flush()
-        flush()
-    return scores
+    def encoded() -> Iterator[list[int]]:
+        for document in documents:
+            waiting.append((document, loaded.encode(document.text)))
+            yield waiting[-1][1]
+
+    count = 0
+    with tqdm(unit=" tokens", unit_scale=True, desc=f"scoring with {loaded.name}") as bar:
+        for losses in document_losses(loaded, encoded(), context, stride, batch_size):
+            document, ids = waiting.pop(0)
+            count += 1
+            bar.update(len(ids))
+            bar.set_postfix_str(f"{count} documents", refresh=False)
+            yield score(document, losses, cut(layout, document.text, ids))
 
 
-def summarize(scores: Sequence[Score]) -> dict[str, Any]:
-    """Figures over all documents: totals weigh by length, the mean counts every document once."""
-    nll, tokens, size = (sum(getattr(s, name) for s in scores) for name in ("nll", "tokens", "bytes"))
-    each = [score.bits_per_byte for score in scores]
-    mean = sum(each) / len(each)
-    variance = sum((value - mean) ** 2 for value in each) / (len(each) - 1) if len(each) > 1 else None
-    return {
-        "bits_per_byte": nll / math.log(2) / size,
-        "perplexity_per_token": math.exp(min(nll / tokens, 700.0)),
-        "nll_per_token": nll / tokens,
-        "document_bits_per_byte_mean": mean,
-        "document_bits_per_byte_standard_error": math.sqrt(variance / len(each)) if variance is not None else None,
-        "documents": len(scores),
-        "tokens": tokens,
-        "bytes": size,
-        "bytes_per_token": size / tokens,
+def measure(
+    loaded: LoadedModel,
+    paths: Sequence[Path],
+    limit: int | None,
+    context: int,
+    stride: int,
+    batch_size: int,
+    positions: tuple[int, int | None] | None,
+) -> tuple[dict[str, Any], list[Score]]:
+    """Everything about one model, as perplexity.json holds it, and its scores; `positions`: context and windows."""
+    started = time.perf_counter()
+    scores = list(score_documents(loaded, read_documents(paths, limit), context, stride, batch_size))
+    seconds = time.perf_counter() - started
+    result = {
+        "model": str(loaded.folder),
+        "name": loaded.name,
+        "tokenizer": loaded.tokenizer_name(),
+        **figures(scores),
+        "context": context,
+        "stride": stride,
+        "before_each_document": loaded.tokenizer.convert_ids_to_tokens(loaded.context_token),
+        "trained_at": trained_length(loaded.folder),
+        "device": str(loaded.device),
+        "seconds": round(seconds, 2),
+        "by_kind": by_kind(scores),
+        "by_category": by_group(scores, lambda found: found.category),
+        "by_year": dict(sorted(by_group(scores, lambda found: found.year).items())),
     }
+    unlaid = sum(found.kind_nats is None for found in scores)
+    if unlaid:
+        result["without_kinds"] = unlaid
+    if positions is not None:
+        result["positions"] = _positions(loaded, paths, limit, *positions)
+    return result, scores
 
 
-def read_documents(path: Path, limit: int | None) -> list[dict[str, Any]]:
-    """The first `limit` documents with a text that is not empty.
+def _positions(
+    loaded: LoadedModel, paths: Sequence[Path], limit: int | None, context: int, windows: int | None
+) -> dict[str, Any]:
+    import numpy as np
+
+    from evaluation.breakdown import token_bytes
+    from evaluation.position_loss import position_loss
+    from tokenizer.any_tokenizer import TransformersFolder
+
+    layout = TransformersFolder(loaded.folder)
+    longest = 0
+
+    def encoded() -> Iterator[tuple[list[int], Any]]:
+        nonlocal longest
+        for document in read_documents(paths, limit):
+            ids = loaded.encode(document.text)
+            longest = max(longest, len(ids))
+            begins = cut(layout, document.text, ids)
+            yield ids, np.zeros(len(ids), np.int64) if begins is None else token_bytes(document.text, begins)
+
+    found = position_loss(loaded, encoded(), context, windows)
+    if not found["windows"]:
+        raise UserError(
+            f"--positions {context}: no document has so many tokens, the longest has {longest:,} with the tokenizer of "
+            f"{loaded.tokenizer_name()}; give a smaller number"
+        )
+    return found
+
+
+def find_data(data: Path | None, split: str, settings: Any) -> list[Path]:
+    """The files to read: one JSONL file, or a split of a dataset's folder in whatever form it lies there.
 
     Raises:
-        UserError: the file cannot be read, a record has no text, or no document is left.
+        UserError: nothing is there.
     """
-    documents: list[dict[str, Any]] = []
-    for number, record in enumerate(read_jsonl(path), 1):
-        if not isinstance(record.get("text"), str):
-            raise UserError(f"{path}: document {number} has no 'text'; is this the val.jsonl of prepare_dataset.py?")
-        if record["text"]:
-            documents.append(record)
-        if limit is not None and len(documents) >= limit:
-            break
-    if not documents:
-        raise UserError(f"{path}: no documents in it; make it: python data_prep/prepare_dataset.py")
-    return documents
+    place = data.absolute() if data else project_path(settings.data.out)
+    if place.is_file():
+        return [place]
+    if not place.is_dir() and data:
+        raise UserError(f"{place}: no such file or folder; name a JSONL file or a dataset's folder with --data")
+    paths = find_split(place, split) if place.is_dir() else []
+    if not paths:
+        raise UserError(
+            f"{place / split}.jsonl: no such file, numbered and compressed ones neither; make it first: python "
+            "data_prep/prepare_dataset.py, or name a file with --data FILE"
+        )
+    return paths
+
+
+def output_folder(given: Path | None, models: Sequence[Path]) -> Path:
+    """`--out`, else `perplexity` in the run that the first model belongs to, else here.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    run = models[0].parent
+    out = (given or (run if (run / "run.json").is_file() else Path.cwd()) / "perplexity").absolute()
+    place = next(path for path in (out, *out.parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(f"--out {out}: no folder can be made there; name another one with --out FOLDER")
+    return out
+
+
+def contexts(models: Sequence[LoadedModel], args: argparse.Namespace, seq_len: int) -> tuple[int, int]:
+    """Context and stride of all models.
+
+    Raises:
+        UserError: a model takes less, or the stride is not less than the context.
+    """
+    least = min(models, key=lambda loaded: loaded.max_context)
+    context = args.context or min(seq_len, least.max_context)
+    for asked, option in ((context, "--context"), (args.positions, "--positions")):
+        if asked and asked > least.max_context:
+            raise UserError(
+                f"{option} {asked}: {least.folder} takes {least.max_context} tokens at most; python "
+                f"evaluation/export_model.py --context {asked} makes a model of it that takes more"
+            )
+    stride = args.stride or max(1, context // 2)
+    if stride >= context:
+        raise UserError(f"--stride {stride}: must be less than the context of {context} tokens")
+    return context, stride
+
+
+def summary(result: dict[str, Any]) -> str:
+    """One model on the screen."""
+    error = result["standard_error"]
+    spread = f" ± {error:.4f} (standard error over documents)" if error is not None else ""
+    lines = [
+        f"model      {result['model']}",
+        f"bits per byte         {result['bits_per_byte']:.4f}{spread}",
+        f"perplexity per token  {result['perplexity_per_token']:.3f} with the tokenizer of {result['tokenizer']}",
+    ]
+    for title, groups in (
+        ("kind of text", result["by_kind"]),
+        ("category", result["by_category"]),
+        ("year", result["by_year"]),
+    ):
+        if len(groups) > 1:
+            lines.append(f"  by {title}, bits per byte")
+            for name, group in list(groups.items())[:SHOWN]:
+                error = group["standard_error"]
+                spread = f" ± {error:.4f}" if error is not None else ""
+                lines.append(f"    {name:<24} {group['bits_per_byte']:.4f}{spread}, {group['bytes']:,} bytes")
+            if len(groups) > SHOWN:
+                lines.append(f"    and {len(groups) - SHOWN} more in the report")
+    lines.append(f"{result['tokens'] / max(result['seconds'], 1e-9):,.0f} tokens/s on {result['device']}")
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description="Bits per byte and perplexity of a model on the documents of a JSONL file.",
-        epilog="example: python evaluation/perplexity.py --model runs/NAME/export --data dataset_train_val/val.jsonl",
+        description="Bits per byte and perplexity of one or several models on the documents of a split.",
+        epilog="example: python evaluation/perplexity.py --model runs/NAME/export --data dataset_train_val --positions",
     )
-    parser.add_argument("--model", type=Path, help="model folder (default: the newest runs/*/export)")
-    parser.add_argument("--data", type=Path, help="JSONL with a 'text' in each record (default: val.jsonl in data.out)")
+    parser.add_argument("--model", type=Path, nargs="+", help="model folders (default: the newest runs/*/export)")
+    parser.add_argument("--data", type=Path, help="JSONL with a 'text' in each record, or a folder (default: data.out)")
+    parser.add_argument("--split", default="val", help="the split of a folder (default: val)")
     parser.add_argument("--limit", type=int, help="the first N documents only")
     parser.add_argument(
-        "--context", type=int, help="tokens in a window (default: train.seq_len, at most the model's own)"
+        "--context", type=int, help="tokens in a window (default: train.seq_len, at most the models' own)"
     )
     parser.add_argument("--stride", type=int, help="tokens that a window moves on by (default: half of --context)")
+    parser.add_argument(
+        "--positions",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="N",
+        help="loss by position in whole windows of N tokens (without N: the models' own context)",
+    )
+    parser.add_argument("--position-windows", type=int, help="windows read for --positions at most (default: all)")
     parser.add_argument(
         "--batch-size", type=int, default=0, help="windows at once (default: by the size of the logits)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: the GPU where there is one)")
-    parser.add_argument(
-        "--out", type=Path, help="result file (default: perplexity-DATA.json beside the model's folder)"
-    )
+    parser.add_argument("--out", type=Path, help="folder of the results (default: perplexity/ in the model's run)")
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     settings = settings_from_args(args)
-    for name in ("limit", "context", "stride"):
-        value, least = getattr(args, name), 2 if name == "context" else 1
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: must be at least {least}")
+    for name in ("limit", "context", "stride", "positions", "position_windows"):
+        value, least = getattr(args, name), 2 if name in ("context", "positions") else 1
+        if value is not None and value < least and not (name == "positions" and value == 0):
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
     if args.batch_size < 0:
         raise UserError(f"--batch-size {args.batch_size}: must be at least 1 (or 0, to choose by memory)")
-    folder = args.model.absolute() if args.model else newest_export(settings)
-    data = args.data.absolute() if args.data else project_path(settings.data.out) / "val.jsonl"
-    if not data.is_file():
-        raise missing_split(data, "make it first: python data_prep/prepare_dataset.py, or name one with --data FILE")
-    out = args.out.absolute() if args.out else folder.parent / f"perplexity-{data.stem}.json"
-    place = next(path for path in (out, *out.parents) if path.exists())  # the file itself, or a folder above it
-    if out.is_dir() or (place != out and not place.is_dir()) or not os.access(place, os.W_OK):
-        raise UserError(f"--out {out}: cannot be written there; name another file with --out FILE")
-    documents = read_documents(data, args.limit)
-    loaded = load_model(folder, args.device)
-    context = args.context or min(settings.train.seq_len, loaded.max_context)
-    if context > loaded.max_context:
-        raise UserError(f"--context {context}: the model takes {loaded.max_context} tokens at most")
-    stride = args.stride or max(1, context // 2)
-    if stride >= context:
-        raise UserError(f"--stride {stride}: must be less than the context of {context} tokens")
+    folders = [folder.absolute() for folder in args.model] if args.model else [newest_export(settings)]
+    paths = find_data(args.data, args.split, settings)
+    out = output_folder(args.out, folders)
+    next(read_documents(paths, 1))  # before models are loaded
 
-    started = time.perf_counter()
-    scores = score_documents(loaded, documents, context, stride, args.batch_size, len(documents))
-    seconds = time.perf_counter() - started
-    result = summarize(scores)
-    context_word = loaded.tokenizer.convert_ids_to_tokens(loaded.context_token)
-    write_json(
-        out,
-        {
-            **result,
-            "tokenizer": loaded.tokenizer_name(),
-            "model": str(folder),
-            "data": str(data),
-            "limit": args.limit,
-            "context": context,
-            "stride": stride,
-            "before_each_document": context_word,
-            "device": str(loaded.device),
-            "seconds": round(seconds, 2),
-            "per_document": [
-                {"id": s.id, "bits_per_byte": s.bits_per_byte, "tokens": s.tokens, "bytes": s.bytes} for s in scores
-            ],
-        },
-    )
-    error = result["document_bits_per_byte_standard_error"]
-    spread = f" ± {error:.4f}" if error is not None else ""
+    from tokenizer.any_tokenizer import shortest_endings
+
+    # A run's export is called after its run.
+    places = [folder.parts[:-1] if folder.name == "export" else folder.parts for folder in folders]
+    names = shortest_endings(places)
+    models = [load_model(folder, args.device, name) for folder, name in zip(folders, names, strict=True)]
+    context, stride = contexts(models, args, settings.train.seq_len)
+    positions = None
+    if args.positions is not None:
+        whole = args.positions or min(loaded.max_context for loaded in models)
+        positions = (whole, args.position_windows)
+    results, scores = [], []
+    for loaded in models:
+        result, found = measure(loaded, paths, args.limit, context, stride, args.batch_size, positions)
+        results.append(result)
+        scores.append(found)
+        print(summary(result), flush=True)
+    written = _write(out, paths, args.limit, results, scores)
+    for loaded, result in zip(models, results, strict=True):
+        record_results(loaded.folder, "perplexity", headline(result, paths))
+    first, more = results[0], " ..." if paths[1:] else ""
     print(
-        f"model      {folder}\ndata       {data}: {result['documents']:,} documents, "
-        f"{result['bytes']:,} bytes, {result['tokens']:,} tokens"
+        f"data       {paths[0]}{more}: {first['documents']:,} documents, {first['bytes']:,} bytes\n"
+        f"windows    {context} tokens, moving on by {stride}\n{written}"
     )
-    print(f"windows    {context} tokens, moving on by {stride}; before each document: {context_word}")
-    print(f"bits per byte         {result['bits_per_byte']:.4f}")
-    print(f"  mean of documents   {result['document_bits_per_byte_mean']:.4f}{spread} (standard error)")
-    print(f"perplexity per token  {result['perplexity_per_token']:.3f} with the tokenizer of {loaded.tokenizer_name()}")
-    print(f"{result['tokens'] / seconds:,.0f} tokens/s on {loaded.device}; written to {out}")
     return 0
+
+
+def headline(result: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
+    """What goes to the results file of the model."""
+    return {
+        "bits_per_byte": result["bits_per_byte"],
+        "standard_error": result["standard_error"],
+        "perplexity_per_token": result["perplexity_per_token"],
+        "tokenizer": result["tokenizer"],
+        "data": paths[0].name,
+        "documents": result["documents"],
+        "context": result["context"],
+        "kinds": {name: part["bits_per_byte"] for name, part in result["by_kind"].items()},
+    }
+
+
+def _write(
+    out: Path, paths: Sequence[Path], limit: int | None, results: list[dict[str, Any]], scores: list[list[Score]]
+) -> Path:
+    """The page, its plots, perplexity.json, documents.jsonl; returns the page's path."""
+    from evaluation.perplexity_page import write_report
+
+    differences = []
+    for result, found in zip(results[1:], scores[1:], strict=True):
+        ratio = paired_difference(found, scores[0])
+        differences.append({"model": result["name"], "less": ratio.value, "standard_error": ratio.standard_error})
+    whole = {
+        "data": [str(path) for path in paths],
+        "limit": limit,
+        "models": results,
+        "differences_from_first": differences,
+    }
+    write_json(out / RESULT, whole)
+    with atomic_write(out / "documents.jsonl") as file:
+        for of_document in zip(*scores, strict=True):
+            first = of_document[0]
+            record = {"id": first.id, "category": first.category, "year": first.year, "bytes": first.bytes}
+            for result, found in zip(results, of_document, strict=True):
+                record[result["name"]] = {"bits_per_byte": found.bits_per_byte, "tokens": found.tokens}
+            file.write(dump_line(record))
+    return write_report(out, whole)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from data_prep.jsonl import atomic_write, dump_line, missing_split, read_jsonl, temporary_path, write_json
+from data_prep.jsonl import atomic_write, dump_line, read_jsonl, temporary_path, write_json
 from settings import UserError
 
 
@@ -103,13 +103,3 @@ def test_compressed_lines_and_what_damages_them(tmp_path):
     path.write_bytes(b"plain text")
     with pytest.raises(UserError, match="damaged"):
         list(read_jsonl(path))
-
-
-@pytest.mark.parametrize("name", ["train.jsonl.zst", "train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl.zst"])
-def test_a_split_in_another_form_is_named_with_the_way_back(tmp_path, name):
-    (tmp_path / "val.jsonl").touch()
-    assert str(missing_split(tmp_path / "train.jsonl", "make it")).endswith("no such file; make it")
-    (tmp_path / name).touch()
-    told = str(missing_split(tmp_path / "train.jsonl", "make it"))
-    assert name in told and "--set data.compress=false" in told
-    assert str(missing_split(tmp_path / "no" / "train.jsonl", "make it")).endswith("make it")

@@ -51,7 +51,7 @@ def test_quickstart_runs_the_whole_path_and_a_second_run_reuses_it(project):
     records = [json.loads(line) for line in (out / "runs/quickstart/metrics.jsonl").open()]
     bits = [record["val_bits_per_byte"] for record in records if "val_bits_per_byte" in record]
     assert bits == sorted(bits, reverse=True) and bits[-1] < 0.25 * bits[0]
-    perplexity = json.loads((out / "perplexity.json").read_text())
+    perplexity = json.loads((out / "runs/quickstart/perplexity/perplexity.json").read_text())["models"][0]
     assert perplexity["bits_per_byte"] == pytest.approx(bits[-1], rel=0.15)
     sample = (out / "sample.tex").read_text()
     assert sample.startswith("\\begin{theorem}") and len(sample) > 200

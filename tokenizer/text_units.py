@@ -61,7 +61,7 @@ def take_apart(text: str) -> TextUnits:
 
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     sizes = (1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)).astype(np.int64)
-    kinds = _kinds(text)
+    kinds = character_kinds(text)
     inside = np.zeros(len(text) + 1, bool)
     found: dict[str, list[tuple[int, int]]] = {"command": [], "word": [], "number": []}
     for match in UNIT.finditer(text):
@@ -89,7 +89,8 @@ def _spans(found: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return both[:, 0], both[:, 1]
 
 
-def _kinds(text: str) -> np.ndarray:
+def character_kinds(text: str) -> np.ndarray:
+    """The kind of each character, an index of KINDS: uint8 [characters]."""
     import numpy as np
 
     kinds = np.full(len(text), PROSE, np.uint8)

@@ -534,7 +534,8 @@ class Trainer:
         export = export_model(self.engine.module.model, self.run, self.settings, self.tokenizer_folder)
         note_finished(self.run, step, early)
         print(f"done: loss plot {plot}, model {export}")
-        print(f"next: python evaluation/perplexity.py --model {export} --data {self._validation_path()}", flush=True)
+        data = project_path(self.settings.data.out)
+        print(f"next: python evaluation/perplexity.py --model {export} --data {data}", flush=True)
 
     def _load_best(self, path: Path) -> None:
         """Weights of the best validation, for the export; the run stays where it stands."""
@@ -548,9 +549,6 @@ class Trainer:
         ended = self.state
         self._load(path, checkpoint.read_state(path))
         self.state = ended
-
-    def _validation_path(self) -> Path:
-        return preflight.find_splits(self.settings)["val"].paths[0]
 
     def _told(self, error: RuntimeError) -> Exception:
         """An error that says what to do, of those that torch raises for other reasons than a defect."""
