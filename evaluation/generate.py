@@ -1,10 +1,13 @@
 r"""Let a model write: a prompt in, text out as it is made.
 
     python evaluation/generate.py --prompt 'Let $G$ be a finite group.'
-    python evaluation/generate.py --model runs/NAME/export --prompt '\begin{theorem}' --temperature 0.5 --seed 7
+    python evaluation/generate.py --model runs/NAME/export --prompt '\begin{theorem}' --stop '\end{theorem}' --seed 7
+    python evaluation/generate.py --interactive
+    python evaluation/generate.py --prompt '\begin{theorem}' --num 5 --html theorems.html
 
 The prompt stands at the beginning of a document, as in training (`evaluation/load.py`). The same seed, prompt and
 device give the same text. The text alone goes to standard output; what else there is to say goes to standard error.
+`--html` writes a page with the source beside its mathematics as drawn, which needs no network.
 """
 
 from __future__ import annotations
@@ -12,85 +15,153 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/generate.py`
     sys.path.insert(0, str(ROOT))
 
+from data_prep.jsonl import write_bytes
 from evaluation.load import LoadedModel, load_model, newest_export
+from evaluation.sampling import FULL, INTERRUPTED, Sampling, Writing, seeds
 from settings import UserError, add_config_arguments, run_command, settings_from_args
 
+if TYPE_CHECKING:
+    from evaluation.math_page import Sample
 
-def generate_tokens(
-    loaded: LoadedModel, prompt_ids: Sequence[int], max_new_tokens: int, temperature: float, top_p: float, seed: int
-) -> Iterator[int]:
-    """Sample token after token until the end of the document, `max_new_tokens`, or the model's context is full.
-
-    Temperature 0 takes the likeliest token. Sampling runs on the CPU with a generator of its own, so that one seed
-    means one text whatever else the process draws. Padding, unknown and beginning-of-text are never chosen.
-    """
-    import torch
-
-    tokenizer, model = loaded.tokenizer, loaded.model
-    generator = torch.Generator("cpu").manual_seed(seed)
-    end = tokenizer.eos_token_id
-    never = {tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id} - {None, end}
-    entries = len(tokenizer)
-    ids = torch.tensor([[loaded.context_token, *prompt_ids]], device=loaded.device)
-    # No token is fed beyond the model's last position.
-    room = min(max_new_tokens, loaded.max_context - ids.shape[1] + 1)
-    past = None
-    for _ in range(room):
-        with torch.inference_mode():
-            output = model(input_ids=ids, past_key_values=past, use_cache=True)
-        past = output.past_key_values
-        logits = output.logits[0, -1].float().cpu().clone()
-        logits[entries:] = float("-inf")  # rows of a padded embedding that stand for nothing
-        logits[list(never)] = float("-inf")
-        token = choose(logits, temperature, top_p, generator)
-        if token == end:
-            return
-        yield token
-        ids = torch.tensor([[token]], device=loaded.device)
+COMMANDS = r"""One line is a prompt; Ctrl-C stops a text. Further commands:
+  :begin   a prompt of several lines, up to a line with :end alone     :file FILE   a prompt from a file
+  :seed N  :temperature X  :top-p X  :tokens N   change that from now on (no number: show all)
+  :help    this text     :q, or Ctrl-D   ends
+"""
 
 
-def choose(logits: Any, temperature: float, top_p: float, generator: Any) -> int:
-    """One token of `logits` [vocabulary]: the likeliest at temperature 0, else drawn from the smallest set of likeliest
-    tokens whose probability reaches `top_p`."""
-    import torch
+def check_sampling(sampling: Sampling) -> None:
+    """Raises UserError, naming the option, where a value makes no sense."""
+    if sampling.max_new_tokens < 1:
+        raise UserError(f"--max-new-tokens {sampling.max_new_tokens}: must be at least 1")
+    if not 0 <= sampling.temperature < float("inf"):
+        raise UserError(f"--temperature {sampling.temperature}: must be 0 or more")
+    if not 0 < sampling.top_p <= 1:
+        raise UserError(f"--top-p {sampling.top_p}: must be more than 0 and at most 1")
+    if not 0 <= sampling.seed < 2**63:
+        raise UserError(f"--seed {sampling.seed}: must be between 0 and 2^63 - 1")
 
-    if temperature == 0:
-        return int(logits.argmax())
-    probabilities, order = torch.softmax(logits / temperature, dim=-1).sort(descending=True, stable=True)
-    before = probabilities.cumsum(0) - probabilities
-    probabilities[before >= top_p] = 0.0
-    return int(order[torch.multinomial(probabilities, 1, generator=generator)])
+
+def read_prompt(path: Path, option: str) -> str:
+    """Raises UserError where the file cannot be read as UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{option} {path}: cannot be read: {error}") from None
 
 
-def stream_text(loaded: LoadedModel, prompt_ids: Sequence[int], tokens: Iterator[int]) -> Iterator[str]:
-    """The text of `tokens`, in parts, each given as soon as no later token can change it.
+def encode_prompt(loaded: LoadedModel, prompt: str) -> list[int]:
+    """Raises UserError where the model cannot take it: not UTF-8, or no room left in its context."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the prompt is not UTF-8 at character {error.start + 1}; give it in UTF-8") from None
+    ids = loaded.encode(prompt)
+    if len(ids) >= loaded.max_context:
+        raise UserError(
+            f"the prompt has {len(ids):,} tokens, the model takes {loaded.max_context - 1:,} at most; shorten it"
+        )
+    return ids
 
-    A token is read together with those before it, because a character may take several byte tokens. The last few lines
-    are decoded again at each token, and cut at a line end now and then to keep them short.
-    """
-    pending = list(prompt_ids[-8:])  # decoded along, never printed again
-    shown = loaded.tokenizer.decode(pending)
-    for token in tokens:
-        pending.append(token)
-        text = loaded.tokenizer.decode(pending)
-        if text.endswith("\ufffd"):  # in the middle of a character
-            continue
-        yield text[len(shown) :]
-        shown = text
-        if len(pending) > 64 and text.endswith("\n"):
-            pending = pending[-8:]
-            shown = loaded.tokenizer.decode(pending)
-    rest = loaded.tokenizer.decode(pending)[len(shown) :]
-    if rest:
-        yield rest
+
+def describe(sampling: Sampling) -> str:
+    chosen = f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed {sampling.seed}"
+    return "the likeliest tokens" if sampling.temperature == 0 else chosen
+
+
+def write_one(loaded: LoadedModel, prompt: str, sampling: Sampling, stops: Sequence[str]) -> Sample:
+    """Print prompt and text as the latter is made, then, on standard error, what it was; Ctrl-C ends the text."""
+    from evaluation.math_page import Sample
+
+    ids = encode_prompt(loaded, prompt)
+    writing, text, started = Writing(loaded, ids, sampling, stops), "", time.perf_counter()
+    print(prompt, end="", flush=True)
+    try:
+        for part in writing:
+            text += part
+            print(part, end="", flush=True)
+    except KeyboardInterrupt:
+        writing.ended = INTERRUPTED
+    print(flush=True)
+    speed = writing.tokens / max(time.perf_counter() - started, 1e-9)
+    facts = f"{describe(sampling)}: {writing.tokens} new tokens, {writing.ended}"
+    full = f" of {loaded.max_context:,} tokens" if writing.ended == FULL else ""
+    print(f"{facts}{full}; {speed:.1f} tokens/s on {loaded.device}", file=sys.stderr)
+    return Sample(prompt, text, facts)
+
+
+def converse(loaded: LoadedModel, sampling: Sampling, stops: Sequence[str]) -> list[Sample]:
+    """Prompts from standard input, one after the other, until its end; returns what was made."""
+    if sys.stdin.isatty():
+        import readline  # noqa: F401  (input() edits and remembers lines with it)
+
+        print(COMMANDS, file=sys.stderr)
+    samples: list[Sample] = []
+    while True:
+        try:
+            line = input("prompt> " if sys.stdin.isatty() else "")
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stderr)
+            return samples
+        if line.strip() in (":q", ":quit"):
+            return samples
+        try:
+            sampling, prompt = _command(line, sampling)
+            if prompt is not None:
+                samples.append(write_one(loaded, prompt, sampling, stops))
+        except UserError as error:  # the next prompt may do better
+            print(f"error: {error}", file=sys.stderr)
+
+
+def _command(line: str, sampling: Sampling) -> tuple[Sampling, str | None]:
+    """What a line asks for: settings from now on, and a prompt or None."""
+    word, _, rest = line.partition(" ")
+    if not line.startswith(":"):
+        return sampling, line
+    if word == ":begin":
+        return sampling, _lines()
+    if word == ":file":
+        return sampling, read_prompt(Path(rest.strip()), ":file")
+    knobs: dict[str, tuple[str, Callable[[str], Any]]] = {
+        ":seed": ("seed", int),
+        ":temperature": ("temperature", float),
+        ":top-p": ("top_p", float),
+        ":tokens": ("max_new_tokens", int),
+    }
+    if word in knobs and rest.strip():
+        field, kind = knobs[word]
+        try:
+            sampling = replace(sampling, **{field: kind(rest)})
+        except ValueError:
+            raise UserError(f"{line}: expected a number") from None
+        check_sampling(sampling)
+    if word in knobs:
+        print(f"{describe(sampling)}, at most {sampling.max_new_tokens} tokens", file=sys.stderr)
+        return sampling, None
+    if word != ":help":
+        print(f"{word}: no such command", file=sys.stderr)
+    print(COMMANDS, file=sys.stderr)
+    return sampling, None
+
+
+def _lines() -> str:
+    """The lines up to `:end`, or the end of the input."""
+    lines: list[str] = []
+    try:
+        while (line := input()) != ":end":
+            lines.append(line)
+    except EOFError:
+        pass
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,53 +173,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--prompt", help="text to go on from (default: none, a document from its beginning)")
     source.add_argument("--prompt-file", type=Path, help="the same, from a UTF-8 file")
+    source.add_argument("--interactive", action="store_true", help="prompts from the keyboard, one after the other")
     parser.add_argument("--max-new-tokens", type=int, default=200, help="tokens at most (default: 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default: 0.8)")
     parser.add_argument("--top-p", type=float, default=0.95, help="share of probability to draw from (default: 0.95)")
+    parser.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this text (may be given several times)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws another text (default: 0)")
+    parser.add_argument("--num", type=int, default=1, help="texts, with one seed after the other (default: 1)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with the mathematics drawn, too")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: the GPU where there is one)")
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     settings = settings_from_args(args)
-    if args.max_new_tokens < 1:
-        raise UserError(f"--max-new-tokens {args.max_new_tokens}: must be at least 1")
-    if not 0 <= args.temperature < float("inf"):
-        raise UserError(f"--temperature {args.temperature}: must be 0 or more")
-    if not 0 < args.top_p <= 1:
-        raise UserError(f"--top-p {args.top_p}: must be more than 0 and at most 1")
-    if not 0 <= args.seed < 2**63:
-        raise UserError(f"--seed {args.seed}: must be between 0 and 2^63 - 1")
-    prompt = args.prompt or ""
-    if args.prompt_file:
-        try:
-            prompt = args.prompt_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--prompt-file {args.prompt_file}: cannot be read: {error}") from None
+    sampling = Sampling(args.max_new_tokens, args.temperature, args.top_p, args.seed)
+    check_sampling(sampling)
+    if args.num < 1:
+        raise UserError(f"--num {args.num}: must be at least 1")
+    if args.num > 1 and args.interactive:
+        raise UserError("--num belongs to a prompt that is given; with --interactive, give the prompt again")
+    if args.html:
+        from evaluation.math_page import mathjax
+
+        mathjax()  # missing, it is told before the model has written
+    prompt = read_prompt(args.prompt_file, "--prompt-file") if args.prompt_file else args.prompt or ""
     loaded = load_model(args.model.absolute() if args.model else newest_export(settings), args.device)
-    prompt_ids = loaded.encode(prompt)
-    if len(prompt_ids) >= loaded.max_context:
-        raise UserError(
-            f"the prompt has {len(prompt_ids)} tokens, the model takes {loaded.max_context - 1} at most; shorten it"
-        )
+    print(f"model {loaded.folder}", file=sys.stderr)
+    if args.interactive:
+        samples = converse(loaded, sampling, args.stop)
+    else:
+        samples = []
+        for one in seeds(sampling, args.num):
+            samples.append(write_one(loaded, prompt, one, args.stop))
+            if samples[-1].facts.endswith(INTERRUPTED):
+                break
+    if args.html:
+        from evaluation.math_page import math_page
 
-    print(
-        f"model {loaded.folder}, temperature {args.temperature}, top-p {args.top_p}, seed {args.seed}", file=sys.stderr
-    )
-    started, count = time.perf_counter(), 0
-
-    def counted(tokens: Iterator[int]) -> Iterator[int]:
-        nonlocal count
-        for token in tokens:
-            count += 1
-            yield token
-
-    tokens = counted(generate_tokens(loaded, prompt_ids, args.max_new_tokens, args.temperature, args.top_p, args.seed))
-    print(prompt, end="", flush=True)
-    for part in stream_text(loaded, prompt_ids, tokens):
-        print(part, end="", flush=True)
-    print(flush=True)
-    seconds = time.perf_counter() - started
-    print(f"{count} new tokens, {count / seconds:.1f} tokens/s on {loaded.device}", file=sys.stderr)
+        facts = f"{loaded.folder}, tokenizer of {loaded.tokenizer_name()}"
+        write_bytes(args.html, math_page(f"Generated by {loaded.name}", facts, samples).encode("utf-8", "replace"))
+        print(f"page {args.html}", file=sys.stderr)
     return 0
 
 

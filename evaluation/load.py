@@ -178,7 +178,7 @@ def load_model(folder: Path, device: str | None = None, name: str | None = None)
         device=place,
         context_token=context_token_of(tokenizer),
         max_context=int(limit or 1 << 20),
-        name=name or f"{folder.parent.name}/{folder.name}",
+        name=name or (folder.parent.name if folder.name == "export" else folder.name),
     )
 
 
