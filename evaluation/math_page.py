@@ -53,7 +53,8 @@ pre { font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace; white-space: pre-
   margin: 0 }
 .source .made { background: var(--made) } .source .prompt { font-weight: bold }
 .drawn { overflow-wrap: anywhere } .drawn h2, .drawn h3, .drawn h4, .drawn h5, .drawn h6 { margin: .8em 0 .3em }
-.drawn p { margin: .5em 0 } .drawn code { white-space: pre-wrap } .env { border-left: 3px solid var(--line); padding-left: .9em; margin: .7em 0 }
+.drawn p { margin: .5em 0 } .drawn code { white-space: pre-wrap }
+.env { border-left: 3px solid var(--line); padding-left: .9em; margin: .7em 0 }
 .display { display: block; text-align: center; margin: .7em 0; overflow-x: auto } .math svg { max-width: 100% }
 .bad { color: var(--soft); font: 13px ui-monospace, monospace; white-space: pre-wrap } .ref { color: var(--soft) }
 """

@@ -38,7 +38,7 @@ def text_of(page: str) -> str:
         ("\\unknown{x} & y", "<p>\\unknown{x} &amp; y</p>"),
         (
             "\\begin{verbatim}\n<b>$x$\n\\end{verbatim}",
-            "<p><pre>\\begin{verbatim}\n&lt;b&gt;$x$\n\\end{verbatim}</pre></p>",
+            "<p><code>\\begin{verbatim}\n&lt;b&gt;$x$\n\\end{verbatim}</code></p>",
         ),
     ],
 )
@@ -94,7 +94,10 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to draw the page")
 def test_a_browser_draws_what_can_be_drawn_and_leaves_the_rest(tmp_path: Path) -> None:
-    good = "$x^2$ \\[\\sum_i \\mathbb{R}\\] \\begin{eqnarray}a&=&b\\\\c&=&d\\end{eqnarray} \\begin{multline}a\\\\b\\end{multline} $$\\begin{cases}1\\\\2\\end{cases}$$"
+    good = (
+        "$x^2$ \\[\\sum_i \\mathbb{R}\\] \\begin{eqnarray}a&=&b\\\\c&=&d\\end{eqnarray} "
+        "\\begin{multline}a\\\\b\\end{multline} $$\\begin{cases}1\\\\2\\end{cases}$$"
+    )
     bad = "$\\frac{1$ $\\nosuchcommand x$ $\\href{javascript:alert(1)}{x}$"
     path = tmp_path / "page.html"
     path.write_text(math_page.math_page("t", "f", [Sample(good, bad, "x")]), encoding="utf-8")
@@ -102,11 +105,5 @@ def test_a_browser_draws_what_can_be_drawn_and_leaves_the_rest(tmp_path: Path) -
     dom = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120).stdout
     body = dom[: dom.index("window.MathJax")]
     assert "5 formulas drawn, 3 that MathJax cannot parse left as source" in body
-    assert (
-        body.count("<mjx-container") == 5
-        and "\\frac{1" in text_of(body)
-        and "javascript:"
-        not in re.sub(r'data-source="[^"]*"|<[^>]+title="[^"]*"', "", body)
-        .replace(bad, "")
-        .replace("$\\href{javascript:alert(1)}{x}$", "")
-    )
+    assert body.count("<mjx-container") == 5 and "\\frac{1" in text_of(body)
+    assert not re.search(r"<a[ >]", body)  # no link was made of \href
