@@ -295,10 +295,10 @@ def load_settings(config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] 
     for name, kind in SECTIONS.items():
         if not isinstance(raw.get(name), dict):
             raise UserError(f"{config}: section '{name}' is missing or not an object; see {DEFAULT_CONFIG.name}")
-        sections[name] = _build(kind, raw.pop(name), f"{name}.", config)
+        sections[name] = build_section(kind, raw.pop(name), f"{name}.", config)
     for key in IGNORED_MODEL_KEYS:
         raw.pop(key, None)
-    settings = Settings(model=_build(ModelSettings, raw, "", config, extra=tuple(SECTIONS)), **sections)
+    settings = Settings(model=build_section(ModelSettings, raw, "", config, extra=tuple(SECTIONS)), **sections)
     _check_together(settings, config)
     return settings
 
@@ -398,7 +398,7 @@ def _nearest(key: str, valid: Sequence[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"the valid keys are {', '.join(valid)}"
 
 
-def _build(kind: type, raw: dict[str, Any], prefix: str, config: Path, extra: tuple[str, ...] = ()) -> Any:
+def build_section(kind: type, raw: dict[str, Any], prefix: str, config: Path, extra: tuple[str, ...] = ()) -> Any:
     hints = _hints(kind)
     for key in raw:
         if key not in hints:
@@ -408,7 +408,7 @@ def _build(kind: type, raw: dict[str, Any], prefix: str, config: Path, extra: tu
     for spec in dataclasses.fields(kind):
         name = prefix + spec.name
         if spec.name not in raw:
-            if spec.default is MISSING:
+            if spec.default is MISSING and spec.default_factory is MISSING:
                 raise UserError(f"{config}: key '{name}' is missing; {DEFAULT_CONFIG.name} shows all of them")
             continue
         values[spec.name] = value = _typed(raw[spec.name], hints[spec.name], name, config)
