@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,8 @@ from training.kernels import Kernels, resolve_kernels
 from training.loss import mean_loss, token_losses
 from training.planner import checkpointed_layers
 
+# Rows of the loss on answers are filled up to a multiple of this.
+ROWS_TOGETHER = 256
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -87,7 +90,19 @@ class NextTokenLoss(torch.nn.Module):
         hidden = self._hidden(torch.where(tokens < 0, ~tokens, tokens))
         if weight == 0.0:  # no target at all; the engine wants gradients all the same
             return hidden.sum().float() * 0.0 + head.sum().float() * 0.0
-        return mean_loss(self.kernel, hidden[learnt], head, targets[learnt]) * weight
+        return self._mean_over(hidden[learnt], targets[learnt]) * weight
+
+    def _mean_over(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss of these rows, from one of a few shapes: every new one takes memory that is kept.
+
+        A row of zeros has equal logits: it costs the logarithm of the vocabulary, and gives no gradient.
+        """
+        head, rows = self.model.lm_head.weight, len(targets)
+        more = -rows % ROWS_TOGETHER
+        hidden = torch.cat([hidden, hidden.new_zeros(more, hidden.shape[1])])
+        targets = torch.cat([targets, targets.new_zeros(more)])
+        mean = mean_loss(self.kernel, hidden, head, targets)
+        return (mean * (rows + more) - more * math.log(len(head))) / rows
 
     def token_losses(self, tokens: torch.Tensor) -> torch.Tensor:
         """Cross-entropy in nats of each next token, fp32 [batch, length]; no gradients, no complements."""
