@@ -162,14 +162,14 @@ def find_data(data: Path | None, split: str, settings: Any) -> list[Path]:
     return paths
 
 
-def output_folder(given: Path | None, models: Sequence[Path]) -> Path:
-    """`--out`, else `perplexity` in the run that the first model belongs to, else here.
+def output_folder(given: Path | None, models: Sequence[Path], name: str) -> Path:
+    """`--out`, else the folder `name` in the run that the first model belongs to, else here.
 
     Raises:
         UserError: it cannot be written.
     """
     run = models[0].parent
-    out = (given or (run if (run / "run.json").is_file() else Path.cwd()) / "perplexity").absolute()
+    out = (given or (run if (run / "run.json").is_file() else Path.cwd()) / name).absolute()
     place = next(path for path in (out, *out.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise UserError(f"--out {out}: no folder can be made there; name another one with --out FOLDER")
@@ -260,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--batch-size {args.batch_size}: must be at least 1 (or 0, to choose by memory)")
     folders = [folder.absolute() for folder in args.model] if args.model else [newest_export(settings)]
     paths = find_data(args.data, args.split, settings)
-    out = output_folder(args.out, folders)
+    out = output_folder(args.out, folders, "perplexity")
     next(read_documents(paths, 1))  # before models are loaded
 
     from tokenizer.any_tokenizer import shortest_endings
