@@ -60,8 +60,7 @@ def find_initial(settings: Settings) -> Initial | None:
     """
     if settings.train.init_from is None:
         return None
-    path = project_path(settings.train.init_from)
-    found = _checkpoint(path) if (path / "state.json").is_file() else _folder(path)
+    found = initial_at(project_path(settings.train.init_from), "train.init_from")
     _check_model(found, settings)
     here = tokenizer_fingerprint(project_path(settings.tokenizer.out))
     if found.tokenizer != here:
@@ -72,16 +71,25 @@ def find_initial(settings: Settings) -> Initial | None:
     return found
 
 
+def initial_at(path: Path, option: str) -> Initial:
+    """The weights that lie at `path`; `option` is what errors call it.
+
+    Raises:
+        UserError: none do.
+    """
+    return _checkpoint(path) if (path / "state.json").is_file() else _folder(path, option)
+
+
 def _checkpoint(path: Path) -> Initial:
     state = checkpoint.read_state(path)
     run = path.parents[1]
     return Initial(path, True, state.configuration, state.tokenizer, run if (run / "run.json").is_file() else None)
 
 
-def _folder(path: Path) -> Initial:
+def _folder(path: Path, option: str) -> Initial:
     if (path / "run.json").is_file():
         if not (path / "export" / "config.json").is_file():
-            return _checkpoint(_last_checkpoint(path))
+            return _checkpoint(_last_checkpoint(path, option))
         path = path / "export"
     try:
         model = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -89,19 +97,19 @@ def _folder(path: Path) -> Initial:
             raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"train.init_from: {path}: no model there (config.json: {error}); name a run's folder, one of its "
+            f"{option}: {path}: no model there (config.json: {error}); name a run's folder, one of its "
             "checkpoints, or a folder that transformers loads"
         ) from None
     run = path.parent if (path.parent / "run.json").is_file() else None
     return Initial(path, False, model, tokenizer_fingerprint(path), run)
 
 
-def _last_checkpoint(run: Path) -> Path:
+def _last_checkpoint(run: Path, option: str) -> Path:
     """The newest checkpoint whose files are what was written; nothing is set aside in a run that may be going on."""
     for path in reversed(checkpoint.finished(run / "checkpoints")):
         if checkpoint.damage(path) is None:
             return path
-    raise UserError(f"train.init_from: {run}: a run with neither an export nor a checkpoint that can be used")
+    raise UserError(f"{option}: {run}: a run with neither an export nor a checkpoint that can be used")
 
 
 def _check_model(found: Initial, settings: Settings) -> None:
@@ -141,16 +149,16 @@ def load_initial(model: Any, initial: Initial) -> None:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"train.init_from: {initial.folder}: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{initial.folder}: {' '.join(str(error).split())[:300]}") from None
     if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
-        raise UserError(f"train.init_from: {initial.folder}: weights that are not finite; take another checkpoint")
+        raise UserError(f"{initial.folder}: weights that are not finite; take another checkpoint")
 
 
 def _weights_of_checkpoint(folder: Path) -> dict[str, Any]:
     import torch
 
     if wrong := checkpoint.damage(folder):
-        raise UserError(f"train.init_from: {folder}: {wrong}; take another checkpoint")
+        raise UserError(f"{folder}: {wrong}; take another checkpoint")
     module = torch.load(folder / MODEL_FILE, map_location="cpu", mmap=True, weights_only=False)["module"]
     return {name.removeprefix(MODULE_PREFIX): tensor for name, tensor in module.items()}
 
@@ -161,12 +169,12 @@ def _weights_of_folder(folder: Path) -> dict[str, Any]:
 
     files, state = sorted(folder.glob("*.safetensors")), dict[str, Any]()
     if not files:
-        raise UserError(f"train.init_from: {folder}: no weights there (*.safetensors)")
+        raise UserError(f"{folder}: no weights there (*.safetensors)")
     for file in files:
         try:
             state |= load_file(file)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"train.init_from: {file}: damaged: {error}; export the model again") from None
+            raise UserError(f"{file}: damaged: {error}; export the model again") from None
     return state
 
 
