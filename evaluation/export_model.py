@@ -40,6 +40,7 @@ SHARD = "5GB"
 # The keys of a model's configuration that are none of the model's own.
 SECTIONS = ("data", "tokenizer", "train", "transformers_version")
 CONVERTER = "convert_hf_to_gguf.py"
+OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 # What the two models are compared by.
 PROBE, PROBE_TOKENS = "\\begin{theorem}\nLet $G$ be a finite group. Then", 48
 
@@ -146,7 +147,7 @@ def compare(initial: Initial, out: Path, same: bool) -> str:
     return f"loads, and gives the logits of {initial.folder} (largest difference {difference:.2g})"
 
 
-def to_gguf(folder: Path, target: Path, llama_cpp: Path | None) -> str:
+def to_gguf(folder: Path, target: Path, llama_cpp: Path | None, dtype: str) -> str:
     """Convert the folder with llama.cpp's converter, and compare where its Python binding is installed.
 
     Raises:
@@ -159,7 +160,7 @@ def to_gguf(folder: Path, target: Path, llama_cpp: Path | None) -> str:
             "carries it: pip download --no-deps --no-binary :all: llama-cpp-python, unpack, vendor/llama.cpp"
         )
     partial = target.with_name(target.name + ".partial")
-    command = [sys.executable, str(converter), str(folder), "--outfile", str(partial), "--outtype", "bf16"]
+    command = [sys.executable, str(converter), str(folder), "--outfile", str(partial), "--outtype", OUTTYPES[dtype]]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -171,23 +172,25 @@ def to_gguf(folder: Path, target: Path, llama_cpp: Path | None) -> str:
 def _compared_gguf(folder: Path, target: Path) -> str:
     """What llama.cpp makes of the file, beside what transformers makes of the folder."""
     try:
-        from llama_cpp import Llama
+        from llama_cpp import GGML_TYPE_F32, Llama
     except ImportError:
         return "not compared (pip install llama-cpp-python, which compiles it)"
-    from evaluation.sampling import Sampling, generate_tokens
+    import torch
 
     loaded = load_model(folder, "cpu")
     ids = loaded.encode(PROBE)
-    engine = Llama(str(target), n_ctx=len(ids) + PROBE_TOKENS + 8, verbose=False)
+    exact: dict[str, Any] = {"type_k": GGML_TYPE_F32, "type_v": GGML_TYPE_F32}  # keys and values are not rounded
+    engine = Llama(str(target), n_ctx=len(ids) + PROBE_TOKENS + 8, verbose=False, **exact)
     theirs = engine.tokenize(PROBE.encode(), add_bos=False, special=False)
     if theirs != ids:
         raise UserError(f"{target}: llama.cpp cuts a text into other tokens than {folder}: {theirs} and {ids}")
-    expected = list(generate_tokens(loaded, ids, Sampling(PROBE_TOKENS, 0, 1.0, 0)))
-    made: list[int] = []
-    for token in engine.generate([loaded.context_token, *ids], temp=0.0, top_k=1, repeat_penalty=1.0):
+    start = [loaded.context_token, *ids]
+    whole = loaded.model.generate(torch.tensor([start]), do_sample=False, max_new_tokens=PROBE_TOKENS)
+    expected, made = whole[0, len(start) :].tolist(), list[int]()
+    for token in engine.generate(start, temp=0.0, top_k=1, repeat_penalty=1.0):
+        made.append(token)
         if token == loaded.tokenizer.eos_token_id or len(made) == len(expected):
             break
-        made.append(token)
     equal = next((i for i, (a, b) in enumerate(zip(made, expected, strict=False)) if a != b), len(made))
     return f"the same tokens of a text, and {equal} of {len(expected)} greedy tokens, as transformers"
 
@@ -237,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     export(initial, out, model, card, settings, args.dtype)
     print(f"{out}: {compare(initial, out, same=args.context is None)}")
     if args.gguf:
-        print(to_gguf(out, args.gguf.absolute(), args.llama_cpp))
+        print(to_gguf(out, args.gguf.absolute(), args.llama_cpp, args.dtype))
     missing = [] if known.results else ["figures (run evaluation/perplexity.py first, then export again)"]
     missing += [] if args.license else ["a licence (--license)"]
     if missing:
