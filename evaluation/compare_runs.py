@@ -297,11 +297,19 @@ def comparison_csv(comparison: Record) -> str:
     return out.getvalue()
 
 
+def _on_screen(key: str) -> bool:
+    """Whether a figure of a later evaluation has room in the table on the screen."""
+    evaluation, _, rest = key.partition(".")
+    if evaluation == "perplexity" and rest:
+        return rest == "bits_per_byte"
+    return evaluation != "generations" and not rest.endswith("_stderr")
+
+
 def comparison_text(comparison: Record) -> str:
     """The tables for the screen."""
     rows = comparison["runs"]
     wanted = {"rank", "run", SPLIT, *(TOLD[key][0] for key in ON_SCREEN)} | {*rows[0]["differs"]}
-    wanted |= {key for row in rows for key in row["results"]}
+    wanted |= {key for row in rows for key in row["results"] if _on_screen(key)}
     columns = [(title, text) for title, text in header(comparison) if title in wanted]
     lines = [[title for title, _ in columns], *([text(row) for _, text in columns] for row in rows)]
     parts = [_aligned(lines)]

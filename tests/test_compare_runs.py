@@ -240,3 +240,20 @@ def test_forgetting_is_a_column_where_a_run_trained_on(tmp_path: Path, capsys: p
     }
     shutil.rmtree(tmp_path / "on")
     assert title not in compare(tmp_path)[1]
+
+
+def test_the_screen_has_few_figures_of_evaluations_and_the_page_all(tmp_path: Path, capsys) -> None:
+    folder = make_run(tmp_path / "a", steps=20)
+    results = {
+        "perplexity": {"bits_per_byte": 0.7, "kinds": {"prose": 0.8}},
+        "generations": {"human": {"balanced": 1.0}},
+        "benchmarks": {"sciq": {"acc": 0.5, "acc_stderr": 0.1}},
+        "own": {"score": 3},
+    }
+    (folder / "results.json").write_text(json.dumps(results))
+    _, text = compare(tmp_path)
+    shown = capsys.readouterr().out
+    for key in ("perplexity.bits_per_byte", "benchmarks.sciq.acc ", "own.score"):
+        assert key in shown and key.strip() in text
+    for key in ("perplexity.kinds.prose", "generations.human.balanced", "benchmarks.sciq.acc_stderr"):
+        assert key not in shown and key in text

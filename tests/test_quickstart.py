@@ -63,6 +63,33 @@ def test_quickstart_runs_the_whole_path_and_a_second_run_reuses_it(project):
     assert second.returncode == 0, second.stderr[-5000:]
     assert "run quickstart is finished" in second.stdout
     assert (out / "runs/quickstart/export/model.safetensors").stat().st_mtime_ns == exported
+    use_the_model(project, out)
+
+
+def use_the_model(project, out):
+    """The README's chapter of that name, command by command as it stands there."""
+    readme = (project / "README.md").read_text()
+    chapter = readme[readme.index("\n## Using the model\n") : readme.index("\n## What is where\n")]
+    commands = "".join(re.findall(r"```bash\n(.*?)```", chapter, re.DOTALL))
+    for script in ("perplexity", "evaluate_generations", "generate", "export_model", "mix_datasets", "train"):
+        assert f"{script}.py" in commands
+    done = run(project, "bash", "-c", f". .venv/bin/activate; set -e\n{commands}")
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    for path in (
+        *("runs/quickstart/perplexity/positions.png", "runs/quickstart/generations/report.html", "theorems.html"),
+        *("published/README.md", "longer/model.safetensors", "context/report.html", "post_training/report/mixture.png"),
+        *("runs/post/report/report.html", "runs/comparison/comparison.html"),
+    ):
+        assert (out / path).stat().st_size > 1000, path
+    validations = [json.loads(line) for line in (out / "runs/post/metrics.jsonl").open()]
+    validations = [record for record in validations if "val_bits_per_byte" in record]
+    first, last = validations[0], validations[-1]
+    # The problems are learnt, and some of the papers forgotten.
+    assert last["val_bits_per_byte"] < 0.2 * first["val_bits_per_byte"]
+    before, after = (record["pretraining_val_bits_per_byte"] for record in (first, last))
+    assert before < after < 2 * before
+    results = json.loads((out / "runs/quickstart/results.json").read_text())
+    assert results["perplexity"]["bits_per_byte"] < 1 and set(results["generations"]) == {"continued", "human"}
 
 
 @pytest.mark.slow
