@@ -30,7 +30,7 @@ from data_prep.jsonl import atomic_write, dump_line, read_jsonl, write_json
 from evaluation.breakdown import read_documents
 from evaluation.load import LoadedModel, load_model, newest_export
 from evaluation.perplexity import find_data, output_folder
-from evaluation.results import record_results
+from evaluation.results import read_results, record_results
 from settings import (
     Settings,
     UserError,
@@ -119,8 +119,12 @@ def look_at(texts: Sequence[Text], engine: str | None) -> None:
             text.found |= {"compiles": result.ok, "error": result.error}
 
 
-def look_for_copies(texts: Sequence[Text], settings: Settings, flags: str) -> None:
-    """The longest run of each text in the training split, in the tokens that this was trained on."""
+def look_for_copies(texts: Sequence[Text], settings: Settings, flags: str, trained_on: str | None) -> None:
+    """The longest run of each text in the training split, in the tokens of this project's tokenizer.
+
+    Args:
+        trained_on: sha256 of the split that the model was trained on, where that is known.
+    """
     from evaluation.latex_quality import repetition
     from evaluation.memorization import longest_matches
     from tokenizer.cache_plan import dataset_split
@@ -132,6 +136,8 @@ def look_for_copies(texts: Sequence[Text], settings: Settings, flags: str) -> No
     cache = ensure_token_cache(dataset_split(settings, "train", flags), folder, settings)
     encoder = load_encoder(folder, tokenizer_fingerprint(folder))
     encoded = encoder.encode([text.text.encode("utf-8", "replace").decode() for text in texts])
+    if trained_on not in (None, cache.source_sha256):
+        print("note: the training split of data.out is not the one that this model was trained on")
     found = longest_matches(encoded, cache, settings.data.workers or available_cores())
     for text, ids, match in zip(texts, encoded, found, strict=True):
         text.found |= {
@@ -250,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for text in texts:
             text.found |= {"repetition": repetition(text.text.split()), "copied": dict.fromkeys(map(str, COPIED), 0)}
     else:
-        look_for_copies(texts, settings, repeated_flags(args))
+        look_for_copies(texts, settings, repeated_flags(args), _trained_on(loaded))
     groups = {name: [text for text in texts if text.group == name] for name in (CONTINUED, FREE, HUMAN, GIVEN)}
     result = {
         "model": str(loaded.folder) if loaded else None,
@@ -265,6 +271,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(summary(result))
     print(page)
     return 0
+
+
+def _trained_on(loaded: LoadedModel | None) -> str | None:
+    """What the run of the model notes of its training split."""
+    run = loaded.folder.parent / "run.json" if loaded else None
+    if run is None or not run.is_file():
+        return None
+    return read_results(run).get("train_sha256")
 
 
 def _written(loaded: LoadedModel, paths: Sequence[Path], args: argparse.Namespace) -> list[Text]:

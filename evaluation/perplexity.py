@@ -177,13 +177,15 @@ def output_folder(given: Path | None, models: Sequence[Path], name: str) -> Path
 
 
 def contexts(models: Sequence[LoadedModel], args: argparse.Namespace, seq_len: int) -> tuple[int, int]:
-    """Context and stride of all models.
+    """Context and stride of all models: by default the length that they were trained at, or `seq_len` where that is not
+    known.
 
     Raises:
         UserError: a model takes less, or the stride is not less than the context.
     """
     least = min(models, key=lambda loaded: loaded.max_context)
-    context = args.context or min(seq_len, least.max_context)
+    lengths = [min(trained_length(loaded.folder) or seq_len, loaded.max_context) for loaded in models]
+    context = args.context or min(lengths)
     for asked, option in ((context, "--context"), (args.positions, "--positions")):
         if asked and asked > least.max_context:
             raise UserError(
@@ -232,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="val", help="the split of a folder (default: val)")
     parser.add_argument("--limit", type=int, help="the first N documents only")
     parser.add_argument(
-        "--context", type=int, help="tokens in a window (default: train.seq_len, at most the models' own)"
+        "--context", type=int, help="tokens in a window (default: the length of training, else train.seq_len)"
     )
     parser.add_argument("--stride", type=int, help="tokens that a window moves on by (default: half of --context)")
     parser.add_argument(

@@ -17,6 +17,8 @@ SCRIPTS = sorted(
 # Nothing that they do is a knob: they read what others have written.
 TAKE_NO_CONFIGURATION = {
     "data_prep/report.py",
+    "benchmarks/mixture.py",
+    "tools/make_problem_set.py",
     "benchmarks/token_cache.py",
     "benchmarks/tokenizer_bits_per_byte.py",
     "benchmarks/tokenizer_peers.py",
