@@ -48,7 +48,8 @@ BATCH = 16
 # Memorization Across Neural Language Models, 2023).
 COPIED = (16, 32, 50)
 LOOPING = 0.5
-SHOWN_CHARACTERS = 400
+# Of a text for each token wanted of it: no tokenizer here has longer ones on average.
+CHARACTERS = 64
 
 
 @dataclass
@@ -67,16 +68,17 @@ def beginnings(loaded: LoadedModel, paths: Sequence[Path], count: int, prompt: i
     """The human group: `count` documents that are long enough, chosen by the hash of their ids; `prompt` tokens of
     each, and the `length` tokens after them."""
     chosen: list[tuple[int, str, list[int]]] = []
+    wanted = prompt + length + 1
     for document in read_documents(paths, None):
-        ids = loaded.encode(document.text)[: prompt + length + 1]
+        value = int.from_bytes(hashlib.blake2b(document.id.encode(), digest_size=8).digest(), "big")
+        if len(chosen) == count and (-value, document.id) <= chosen[0][:2]:
+            continue
+        ids = loaded.encode(document.text[: wanted * CHARACTERS])[:wanted]
         if len(ids) <= prompt:
             continue
-        value = int.from_bytes(hashlib.blake2b(document.id.encode(), digest_size=8).digest(), "big")
-        item = (-value, document.id, ids)
-        if len(chosen) < count:
-            heapq.heappush(chosen, item)
-        elif item > chosen[0]:
-            heapq.heapreplace(chosen, item)
+        if len(chosen) == count:
+            heapq.heappop(chosen)
+        heapq.heappush(chosen, (-value, document.id, ids))
     for _, name, ids in sorted(chosen, reverse=True):
         decode = loaded.tokenizer.decode
         start, whole = decode(ids[:prompt]), decode(ids[: prompt + length])

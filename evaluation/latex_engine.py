@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -73,7 +72,8 @@ def compile_text(text: str, engine: str) -> Compiled:
     """Compile a text; what its paper's own preamble would have defined is not counted against it."""
     with tempfile.TemporaryDirectory(prefix="compile-") as folder:
         Path(folder, "text.tex").write_text(document(text), encoding="utf-8", errors="replace")
-        command = [engine, "-no-shell-escape", "-interaction=nonstopmode", "text.tex"]
+        tex = [engine, "-no-shell-escape", "-interaction=nonstopmode", "text.tex"]
+        command = ["/bin/sh", "-c", f'{_limits()}; exec "$@"', "sh", *tex]
         environment = {
             "PATH": os.environ.get("PATH", ""),
             "HOME": folder,
@@ -90,7 +90,6 @@ def compile_text(text: str, engine: str) -> Compiled:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_limits,
         )
         try:
             process.wait(SECONDS)
@@ -110,7 +109,6 @@ def compile_text(text: str, engine: str) -> Compiled:
     return Compiled(True)
 
 
-def _limits() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+def _limits() -> str:
+    """Of the processor time (seconds), memory (KiB) and files (512 bytes), as a shell sets them for what it becomes."""
+    return f"ulimit -t {SECONDS} && ulimit -v {MEMORY_BYTES // 1024} && ulimit -f {FILE_BYTES // 512}"

@@ -7,6 +7,7 @@ and `compare_runs.py` read it. Any other model has it in its own folder.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,22 @@ RESULTS = "results.json"
 def results_file(model: Path) -> Path:
     """Where the results of the model in this folder lie."""
     model = model.absolute()
-    return (model.parent if (model.parent / "run.json").is_file() else model) / RESULTS
+    of_run = model.name == "export" and (model.parent / "run.json").is_file()
+    return (model.parent if of_run else model) / RESULTS
 
 
 def record_results(model: Path, evaluation: str, values: dict[str, Any]) -> Path:
     """Put `values` (numbers and words, nested as one likes) under the name of the evaluation, in place of what an
-    earlier one left there; other evaluations stay.
+    earlier one left there; other evaluations stay. Into a folder that may not be written nothing goes, which is told: the
+    evaluation has its own report.
 
     Raises:
-        UserError: the file is there and damaged, or cannot be written.
+        UserError: the file is there and damaged.
     """
     path = results_file(model)
+    if not os.access(path.parent, os.W_OK):
+        print(f"note: {path}: cannot be written; these figures are in the report alone")
+        return path
     found = read_results(path)
     found[evaluation] = values
     write_json(path, dict(sorted(found.items())))
