@@ -26,8 +26,8 @@ def results_file(model: Path) -> Path:
 
 def record_results(model: Path, evaluation: str, values: dict[str, Any]) -> Path:
     """Put `values` (numbers and words, nested as one likes) under the name of the evaluation, in place of what an
-    earlier one left there; other evaluations stay. Into a folder that may not be written nothing goes, which is told: the
-    evaluation has its own report.
+    earlier one left there; other evaluations stay. Nothing goes into a folder that may not be written, which is told:
+    the evaluation has its own report.
 
     Raises:
         UserError: the file is there and damaged.
