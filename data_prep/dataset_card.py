@@ -11,14 +11,19 @@ from typing import Any
 from data_prep.reasons import REASONS
 
 
-def dataset_card(manifest: Mapping[str, Any]) -> str:
-    """The card of the dataset that `manifest` describes."""
-    splits, counts, knobs = manifest["splits"], manifest["counts"], manifest["knobs"]
-    files = "".join(
+def data_files(splits: Mapping[str, Any]) -> str:
+    """The files of each split, as the metadata block lists them."""
+    return "".join(
         f"      - split: {'validation' if split == 'val' else split}\n        path:\n"
         + "".join(f"          - {file['name']}\n" for file in sizes["files"])
         for split, sizes in splits.items()
     )
+
+
+def dataset_card(manifest: Mapping[str, Any]) -> str:
+    """The card of the dataset that `manifest` describes."""
+    splits, counts, knobs = manifest["splits"], manifest["counts"], manifest["knobs"]
+    files = data_files(splits)
     metadata = knobs["metadata"]
     subjects = ", ".join(metadata["categories"]) if metadata["categories"] else "all"
     licenses = ", ".join(metadata["licenses"]) if metadata["licenses"] else "all: each record names its own"

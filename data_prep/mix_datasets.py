@@ -51,9 +51,9 @@ def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[s
         UserError: a source cannot be read, weights cannot be had, or nothing is left.
     """
     from data_prep.fingerprints import fingerprint, module_hashes
-    from data_prep.jsonl import write_json
+    from data_prep.jsonl import write_bytes, write_json
     from data_prep.mixture_choice import choose
-    from data_prep.mixture_report import write_report
+    from data_prep.mixture_report import mixture_card, write_report
     from data_prep.mixture_stage import prepare
 
     manifest_path = out / "manifest.json"
@@ -82,6 +82,7 @@ def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[s
     samples = _samples(stages, choice, mixture)
     _write_rejected(out, samples)
     write_report(out / "report", manifest, stages, choice)
+    write_bytes(out / "README.md", mixture_card(manifest).encode())
     write_json(manifest_path, manifest)
     shutil.rmtree(work)
     return manifest

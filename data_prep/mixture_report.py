@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.dataset_card import data_files
 from data_prep.jsonl import write_bytes, write_json
 from data_prep.mixture_choice import CODE, Choice
 from data_prep.mixture_records import MIX_REASONS
@@ -30,6 +31,31 @@ def write_report(folder: Path, manifest: dict[str, Any], stages: Sequence[Stage]
     figure = _figure(manifest["sources"])
     write_bytes(folder / "mixture.png", figure)
     write_bytes(folder / "report.html", _page(manifest, samples, figure).encode("utf-8", "replace"))
+
+
+def mixture_card(manifest: dict[str, Any]) -> str:
+    """README.md beside the splits, by which `datasets.load_dataset` finds them."""
+    rows = "".join(
+        f"| {name} | {source['written']['train']:,} | {source['written']['val']:,} | {source['train_bytes']:,} "
+        f"| {source['repeats']:.2f} |\n"
+        for name, source in manifest["sources"].items()
+    )
+    return f"""---
+configs:
+  - config_name: default
+    data_files:
+{data_files(manifest["splits"])}task_categories:
+  - text-generation
+---
+# A mixture for training on
+
+One JSON record a line; `answers` are the parts of `text`, [start, end) in characters, that are to be learnt where a
+record has them. `manifest.json` has the mixture file and its inputs, `report/report.html` what was left out and how
+documents look.
+
+| source | in train | in validation | bytes in train | times read |
+| --- | --- | --- | --- | --- |
+{rows}"""
 
 
 def _samples(stage: Stage, choice: Choice, number: int) -> Iterator[dict[str, Any]]:

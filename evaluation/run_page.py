@@ -20,7 +20,7 @@ body { max-width: 1500px } .wide { overflow-x: auto } td.best { font-weight: bol
 .wide td, .wide th { overflow-wrap: normal; font-size: .9em }
 th { vertical-align: bottom } .wide th.n { white-space: normal }
 .warning { background: #fdf3dc; border-left: 4px solid #e6a100; padding: .4em .8em; margin: .4em 0 }
-.note { color: #666 } .short { white-space: nowrap }
+.note { color: #666 } .short { white-space: nowrap } body > table td:first-child { min-width: 11em }
 """
 )
 

@@ -377,6 +377,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, data: by
         mix(tmp_path, {"sources": [plain(tmp_path / name)]})
 
 
+def test_datasets_finds_the_splits(tmp_path: Path, monkeypatch) -> None:
+    import datasets
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    path = write_jsonl(tmp_path / "a.jsonl", [{"q": words(number, 30), "a": f"{number}."} for number in range(40)])
+    entry = {"name": "p", "files": [str(path)], "template": "{q} {a}", "answers": ["a"]}
+    out = mix(tmp_path, {"val_fraction": 0.2, "sources": [entry]})
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert {name: part.num_rows for name, part in loaded.items()} == {
+        "train": len(split(out)),
+        "validation": len(split(out, "val")),
+    }
+    record = loaded["train"][0]
+    assert answers_of(record["text"], record["answers"]) == [record["text"].rsplit(" ", 1)[1]]
+
+
 def test_a_dataset_of_prepare_dataset_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/manifest.json").write_text('{"format": 2, "splits": {}}')
