@@ -87,8 +87,6 @@ def export(initial: Initial, out: Path, model: dict[str, Any], card: str, settin
 
     disable_progress_bar()
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which saving wakes up, tells what it takes this for
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     keys = {key: value for key, value in model.items() if key not in SECTIONS}
     config = LlamaConfig(**(keys | {"dtype": dtype, "architectures": ["LlamaForCausalLM"]}))
     network: Any = LlamaForCausalLM(config).to(getattr(torch, dtype))
@@ -102,17 +100,23 @@ def export(initial: Initial, out: Path, model: dict[str, Any], card: str, settin
         temperature=0.8,
         top_p=0.95,
     )
-    network.save_pretrained(partial, max_shard_size=SHARD)
-    config.save_pretrained(partial)
-    tokenizer = initial.folder if not initial.is_checkpoint else project_path(settings.tokenizer.out)
-    for name in ARTEFACTS:
-        if (tokenizer / name).exists():
-            shutil.copy2(tokenizer / name, partial)
-    (partial / "README.md").write_text(card, encoding="utf-8")
-    if initial.run is not None and (found := read_results(initial.run / "results.json")):
-        write_json(partial / "evaluation.json", found)
-    for path in partial.iterdir():  # safetensors makes files for their owner alone
-        path.chmod(0o644)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        network.save_pretrained(partial, max_shard_size=SHARD)
+        config.save_pretrained(partial)
+        tokenizer = initial.folder if not initial.is_checkpoint else project_path(settings.tokenizer.out)
+        for name in ARTEFACTS:
+            if (tokenizer / name).exists():
+                shutil.copy2(tokenizer / name, partial)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        if initial.run is not None and (found := read_results(initial.run / "results.json")):
+            write_json(partial / "evaluation.json", found)
+        for path in partial.iterdir():  # safetensors makes files for their owner alone
+            path.chmod(0o644)
+    except BaseException:  # a full disk, Ctrl-C: nothing half-written stays
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
 

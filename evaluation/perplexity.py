@@ -69,10 +69,9 @@ def score_documents(
 
     count = 0
     with tqdm(unit=" tokens", unit_scale=True, desc=f"scoring with {loaded.name}") as bar:
-        for losses in document_losses(loaded, encoded(), context, stride, batch_size):
+        for losses in document_losses(loaded, encoded(), context, stride, batch_size, bar.update):
             document, ids = waiting.pop(0)
             count += 1
-            bar.update(len(ids))
             bar.set_postfix_str(f"{count} documents", refresh=False)
             yield score(document, losses, cut(layout, document.text, ids))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +71,19 @@ def window_losses(loaded: LoadedModel, batch: Sequence[Window]) -> list[np.ndarr
 
 
 def document_losses(
-    loaded: LoadedModel, documents: Iterable[Sequence[int]], context: int, stride: int, batch_size: int = 0
+    loaded: LoadedModel,
+    documents: Iterable[Sequence[int]],
+    context: int,
+    stride: int,
+    batch_size: int = 0,
+    on_tokens: Callable[[int], object] = lambda _: None,
 ) -> Iterator[np.ndarray]:
     """Cross-entropy in nats of each token of each document, float64 [tokens], in the documents' order.
 
     Args:
         documents: token ids, without the context token.
         batch_size: windows at once; 0: as many as memory for their logits allows.
+        on_tokens: is told the tokens of each batch.
     """
     batch_size = batch_size or batch_size_for(loaded, context)
     waiting: list[Window] = []
@@ -86,13 +92,17 @@ def document_losses(
         waiting += windows(ids, loaded.context_token, context, stride, len(lengths))
         lengths.append(len(ids))
         if len(waiting) >= BATCHES_SORTED * batch_size:
-            yield from _scored(loaded, waiting, lengths, batch_size)
+            yield from _scored(loaded, waiting, lengths, batch_size, on_tokens)
             waiting, lengths = [], []
-    yield from _scored(loaded, waiting, lengths, batch_size)
+    yield from _scored(loaded, waiting, lengths, batch_size, on_tokens)
 
 
 def _scored(
-    loaded: LoadedModel, waiting: Sequence[Window], lengths: Sequence[int], batch_size: int
+    loaded: LoadedModel,
+    waiting: Sequence[Window],
+    lengths: Sequence[int],
+    batch_size: int,
+    on_tokens: Callable[[int], object],
 ) -> Iterator[np.ndarray]:
     import numpy as np
 
@@ -102,6 +112,7 @@ def _scored(
         numbers = order[start : start + batch_size]
         losses = window_losses(loaded, [waiting[number] for number in numbers])
         found |= dict(zip(numbers, losses, strict=True))
+        on_tokens(sum(map(len, losses)))
     of_document: list[list[np.ndarray]] = [[] for _ in lengths]
     for number, window in enumerate(waiting):
         of_document[window.document].append(found[number])
