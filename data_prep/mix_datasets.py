@@ -14,6 +14,7 @@ been done of a mixture that was killed is not done again.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import heapq
 import json
 import shlex
@@ -51,10 +52,7 @@ def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[s
         UserError: a source cannot be read, weights cannot be had, or nothing is left.
     """
     from data_prep.fingerprints import fingerprint, module_hashes
-    from data_prep.jsonl import write_bytes, write_json
-    from data_prep.mixture_choice import choose
-    from data_prep.mixture_report import mixture_card, write_report
-    from data_prep.mixture_stage import prepare
+    from data_prep.jsonl import TEMPORARY
 
     manifest_path = out / "manifest.json"
     knobs = mixture.to_dict() | {key: getattr(settings.data, key) for key in ("output_file_bytes", "compress")}
@@ -65,16 +63,39 @@ def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[s
         return found
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{out}: another mix_datasets.py is writing there; wait for it, or take another --out"
+            ) from None
+        for folder in (out, work):  # of a run that was killed
+            for leftover in folder.glob(f"*{TEMPORARY}"):
+                leftover.unlink()
+        return _make(mixture, out, work, settings, workers, {"knobs": knobs, "inputs": inputs, "fingerprint": mark})
+
+
+def _make(
+    mixture: Mixture, out: Path, work: Path, settings: Settings, workers: int, marks: dict[str, Any]
+) -> dict[str, Any]:
+    """What `mix` does where it has the folder for itself."""
+    from data_prep.jsonl import write_bytes, write_json
+    from data_prep.mixture_choice import choose
+    from data_prep.mixture_report import mixture_card, write_report
+    from data_prep.mixture_stage import prepare
+
     stages = [prepare(source, work, workers, mixture.reject_samples) for source in mixture.sources]
     choice = choose(stages, mixture, work, workers)
+    manifest_path = out / "manifest.json"
     manifest_path.unlink(missing_ok=True)  # it tells of what is there, and that is about to change
     splits = _write_splits(out, stages, choice, settings)
     counts = _counts(stages, choice)
     manifest = {
         "format": 1,
-        "mixture": knobs,
-        "inputs": inputs,
-        "fingerprint": mark,
+        "mixture": marks["knobs"],
+        "inputs": marks["inputs"],
+        "fingerprint": marks["fingerprint"],
         "splits": splits,
         "sources": counts,
         "compared": choice.report,

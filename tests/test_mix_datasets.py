@@ -313,6 +313,22 @@ def test_a_killed_run_goes_on_with_the_sources_that_it_has_read(tmp_path: Path, 
     assert content(mix(tmp_path, mixture)) == straight and made == ["a", "b", "b"]
 
 
+def test_what_a_kill_left_goes_and_two_at_a_time_do_not_mix(tmp_path: Path, monkeypatch) -> None:
+    import fcntl
+
+    base, first, _ = two_sources(tmp_path)
+    mixture = base | {"sources": [plain(first, name="a")]}
+    (tmp_path / "out/work").mkdir(parents=True)
+    for leftover in ("out/train.jsonl.host-1.tmp", "out/work/a-1.jsonl.host-1.tmp"):
+        (tmp_path / leftover).write_text("half")
+    with (tmp_path / "out/work/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"another mix_datasets\.py is writing there"):
+            mix(tmp_path, mixture)
+    out = mix(tmp_path, mixture)
+    assert content(out) == content(mix(tmp_path, mixture, out="straight"))
+
+
 def test_numbered_compressed_files(tmp_path: Path) -> None:
     base, first, _ = two_sources(tmp_path)
     mixture = base | {"sources": [plain(first, name="a", repeats=3)]}
