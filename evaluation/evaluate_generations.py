@@ -28,7 +28,7 @@ if not __package__:  # run as `python evaluation/evaluate_generations.py`
 from data_prep.engines import available_cores
 from data_prep.jsonl import atomic_write, dump_line, read_jsonl, write_json
 from evaluation.breakdown import read_documents
-from evaluation.load import LoadedModel, load_model, newest_export
+from evaluation.load import LoadedModel, chosen_model, load_model
 from evaluation.perplexity import find_data, output_folder
 from evaluation.results import read_results, record_results
 from settings import (
@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         texts = given_texts(args.texts)
         out = output_folder(args.out, [args.texts.absolute()], "generations")
     else:
-        folder = args.model.absolute() if args.model else newest_export(settings)
+        folder = chosen_model(args.model, settings)
         paths = find_data(args.data, "val", settings)
         out = output_folder(args.out, [folder], "generations")
         loaded = load_model(folder, args.device)

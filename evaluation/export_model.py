@@ -86,7 +86,6 @@ def export(initial: Initial, out: Path, model: dict[str, Any], card: str, settin
     from training.initial import load_initial
 
     disable_progress_bar()
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which saving wakes up, tells what it takes this for
     keys = {key: value for key, value in model.items() if key not in SECTIONS}
     config = LlamaConfig(**(keys | {"dtype": dtype, "architectures": ["LlamaForCausalLM"]}))
     network: Any = LlamaForCausalLM(config).to(getattr(torch, dtype))
@@ -223,6 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace what is in --out")
     add_config_arguments(parser)
     args = parser.parse_args(argv)
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which comes along, tells what it takes this for
     settings = settings_from_args(args)
 
     from evaluation.model_card import known_of, model_card

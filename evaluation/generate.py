@@ -25,7 +25,7 @@ if not __package__:  # run as `python evaluation/generate.py`
     sys.path.insert(0, str(ROOT))
 
 from data_prep.jsonl import write_bytes
-from evaluation.load import LoadedModel, load_model, newest_export
+from evaluation.load import LoadedModel, chosen_model, load_model
 from evaluation.sampling import FULL, INTERRUPTED, Sampling, Writing, seeds
 from settings import UserError, add_config_arguments, run_command, settings_from_args
 
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         mathjax()  # missing, it is told before the model has written
     prompt = read_prompt(args.prompt_file, "--prompt-file") if args.prompt_file else args.prompt or ""
-    loaded = load_model(args.model.absolute() if args.model else newest_export(settings), args.device)
+    loaded = load_model(chosen_model(args.model, settings), args.device)
     print(f"model {loaded.folder}", file=sys.stderr)
     if args.interactive:
         samples = converse(loaded, sampling, args.stop)

@@ -8,6 +8,7 @@ precedes every document in this project's packed training data. Imported, not ru
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from settings import Settings, UserError, project_path
 
 NEXT = "train one first: deepspeed train.py"
+# Embeddings for each entry of a tokenizer, beyond which they are no padding.
+PADDED = 1.1
 
 
 @dataclass
@@ -52,6 +55,19 @@ def newest_export(settings: Settings) -> Path:
     if not exports:
         raise UserError(f"{runs}: no exported model in it; {NEXT}, or name a folder with --model FOLDER")
     return max(exports, key=lambda folder: (folder / "config.json").stat().st_mtime_ns)
+
+
+def chosen_model(given: Path | None, settings: Settings) -> Path:
+    """The folder of the model that is asked for: of a run its export; without a name the most recent one.
+
+    Raises:
+        UserError: none was named, and there is none.
+    """
+    if given is None:
+        return newest_export(settings)
+    folder = given.absolute()
+    export = folder / "export"
+    return export if (folder / "run.json").is_file() and export.is_dir() else folder
 
 
 def context_token_of(tokenizer: Any) -> int:
@@ -165,6 +181,12 @@ def load_model(folder: Path, device: str | None = None, name: str | None = None)
         raise UserError(
             f"{folder}: the tokenizer has {len(tokenizer):,} entries and the model {rows:,} "
             f"embeddings; they do not belong together"
+        )
+    if rows > PADDED * len(tokenizer):  # some more are padding
+        print(
+            f"note: {folder}: the tokenizer has {len(tokenizer):,} entries and the model {rows:,} embeddings; do they "
+            "belong together?",
+            file=sys.stderr,
         )
     limit = (
         config.get("max_position_embeddings")

@@ -37,7 +37,7 @@ from evaluation.breakdown import (
     read_documents,
     score,
 )
-from evaluation.load import LoadedModel, load_model, newest_export, trained_length
+from evaluation.load import LoadedModel, chosen_model, load_model, trained_length
 from evaluation.results import record_results
 from settings import UserError, add_config_arguments, project_path, run_command, settings_from_args
 
@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
     if args.batch_size < 0:
         raise UserError(f"--batch-size {args.batch_size}: must be at least 1 (or 0, to choose by memory)")
-    folders = [folder.absolute() for folder in args.model] if args.model else [newest_export(settings)]
+    folders = [chosen_model(folder, settings) for folder in args.model or [None]]
     paths = find_data(args.data, args.split, settings)
     out = output_folder(args.out, folders, "perplexity")
     next(read_documents(paths, 1))  # before models are loaded

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/run_benchmarks.py`
     sys.path.insert(0, str(ROOT))
 
-from evaluation.load import LoadedModel, load_model, newest_export, trained_length
+from evaluation.load import LoadedModel, chosen_model, load_model, trained_length
 from evaluation.results import read_results, record_results, results_file
 from settings import UserError, add_config_arguments, run_command, settings_from_args
 
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown:
         raise UserError(f"--tasks {','.join(unknown)}: the harness has no such task; `lm-eval ls tasks` lists them")
-    loaded = load_model(args.model.absolute() if args.model else newest_export(settings), args.device)
+    loaded = load_model(chosen_model(args.model, settings), args.device)
     context = args.context or min(trained_length(loaded.folder) or loaded.max_context, loaded.max_context)
     if not 2 <= context <= loaded.max_context:
         raise UserError(f"--context {context}: the model takes {loaded.max_context} tokens at most")

@@ -169,6 +169,13 @@ def test_wrong_arguments_are_named(world: Path, tmp_path: Path, arguments: list[
         publish(world, tmp_path / "out", *arguments)
 
 
+def test_another_kind_of_model_is_refused(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(UserError, match="a model of type gpt2; only Llama models are taken here"):
+        publish(tmp_path, tmp_path / "out", "--config", str(world / "config.json"), model="model")
+
+
 def test_what_is_there_is_not_written_over_unless_asked(world: Path, tmp_path: Path) -> None:
     out = publish(world, tmp_path / "out")
     with pytest.raises(UserError, match="there already; name another folder, or replace it with --force"):

@@ -14,7 +14,7 @@ import pytest
 
 from data_prep.jsonl import atomic_write
 from evaluation.breakdown import KINDS, Document, Score, by_group, figures, paired_difference, token_bytes
-from evaluation.load import context_token_of, load_model, newest_export
+from evaluation.load import chosen_model, context_token_of, load_model, newest_export
 from evaluation.perplexity import main, score_documents
 from evaluation.position_loss import position_loss, ranges
 from evaluation.ratio import Ratio
@@ -357,6 +357,22 @@ def config_with(**keys):
 def test_a_damaged_model_says_what_is_wrong(folder: Path, tmp_path: Path, name: str, change, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_model(changed(folder, tmp_path / "model", name, change), "cpu")
+
+
+def test_a_run_means_its_export_and_a_much_smaller_tokenizer_is_told(folder: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "export")
+    (run / "run.json").write_text("{}")
+    settings = load_settings()
+    assert chosen_model(run, settings) == chosen_model(run / "export", settings) == run / "export"
+    assert chosen_model(folder, settings) == folder
+    load_model(run / "export", "cpu")
+    assert "belong together" not in capsys.readouterr().err
+    peer(tmp_path / "peer")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tmp_path / "peer" / name, run / "export")
+    load_model(run / "export", "cpu")
+    assert "belong together?" in capsys.readouterr().err
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ def _folder(path: Path, option: str) -> Initial:
             f"{option}: {path}: no model there (config.json: {error}); name a run's folder, one of its "
             "checkpoints, or a folder that transformers loads"
         ) from None
+    if model.get("model_type") != "llama":
+        raise UserError(
+            f"{option}: {path}: a model of type {model.get('model_type')}; only Llama models are taken here"
+        )
     run = path.parent if (path.parent / "run.json").is_file() else None
     return Initial(path, False, model, tokenizer_fingerprint(path), run)
 
