@@ -90,8 +90,10 @@ def _head(run: RunData) -> list[tuple[str, Any]]:
         ),
         ("seed", _value(train.get("seed"))),
     ]
-    optional = ("learn_from", "document_masking", "gradient_checkpointing", "loss_kernel", "layer_kernels", "attention")
-    optional += ("compile",)
+    optional = (
+        *("learn_from", "document_masking", "gradient_checkpointing", "loss_kernel", "layer_kernels", "attention"),
+        "compile",
+    )
     rows += [(key.replace("_", " "), _value(train[key])) for key in optional if key in train]
     stage = flat(model).get("deepspeed.zero_optimization.stage")
     versions = record.get("versions") or {}
