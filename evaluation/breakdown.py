@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.jsonl import read_jsonl
+from data_prep.jsonl import find_split, read_jsonl
 from evaluation.ratio import Ratio
-from settings import UserError
+from settings import UserError, project_path
 from tokenizer.text_units import BIBLIOGRAPHY, DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, character_kinds
 
 if TYPE_CHECKING:
@@ -61,6 +61,26 @@ class Score:
     @property
     def bits_per_byte(self) -> float:
         return self.nats / math.log(2) / self.bytes
+
+
+def find_data(data: Path | None, split: str, settings: Any) -> list[Path]:
+    """The files to read: one JSONL file, or a split of a dataset's folder in whatever form it lies there.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    place = data.absolute() if data else project_path(settings.data.out)
+    if place.is_file():
+        return [place]
+    if not place.is_dir() and data:
+        raise UserError(f"{place}: no such file or folder; name a JSONL file or a dataset's folder with --data")
+    paths = find_split(place, split) if place.is_dir() else []
+    if not paths:
+        raise UserError(
+            f"{place / split}.jsonl: no such file, numbered and compressed ones neither; make it first: python "
+            "data_prep/prepare_dataset.py, or name a file with --data FILE"
+        )
+    return paths
 
 
 def read_documents(paths: Sequence[Path], limit: int | None) -> Iterator[Document]:

@@ -27,10 +27,9 @@ if not __package__:  # run as `python evaluation/evaluate_generations.py`
 
 from data_prep.engines import available_cores
 from data_prep.jsonl import atomic_write, dump_line, read_jsonl, write_json
-from evaluation.breakdown import read_documents
+from evaluation.breakdown import find_data, read_documents
 from evaluation.load import LoadedModel, chosen_model, load_model
-from evaluation.perplexity import find_data, output_folder
-from evaluation.results import read_results, record_results
+from evaluation.results import output_folder, read_results, record_results
 from settings import (
     Settings,
     UserError,

@@ -14,7 +14,6 @@ with its plots, perplexity.json, documents.jsonl; the headline figures go to the
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/perplexity.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import atomic_write, dump_line, find_split, write_json
+from data_prep.jsonl import atomic_write, dump_line, write_json
 from evaluation.breakdown import (
     Document,
     Score,
@@ -33,13 +32,14 @@ from evaluation.breakdown import (
     by_kind,
     cut,
     figures,
+    find_data,
     paired_difference,
     read_documents,
     score,
 )
 from evaluation.load import LoadedModel, chosen_model, load_model, trained_length
-from evaluation.results import record_results
-from settings import UserError, add_config_arguments, project_path, run_command, settings_from_args
+from evaluation.results import output_folder, record_results
+from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 RESULT = "perplexity.json"
 # Rows of a table on the screen; the page has more.
@@ -139,40 +139,6 @@ def _positions(
             f"{loaded.tokenizer_name()}; give a smaller number"
         )
     return found
-
-
-def find_data(data: Path | None, split: str, settings: Any) -> list[Path]:
-    """The files to read: one JSONL file, or a split of a dataset's folder in whatever form it lies there.
-
-    Raises:
-        UserError: nothing is there.
-    """
-    place = data.absolute() if data else project_path(settings.data.out)
-    if place.is_file():
-        return [place]
-    if not place.is_dir() and data:
-        raise UserError(f"{place}: no such file or folder; name a JSONL file or a dataset's folder with --data")
-    paths = find_split(place, split) if place.is_dir() else []
-    if not paths:
-        raise UserError(
-            f"{place / split}.jsonl: no such file, numbered and compressed ones neither; make it first: python "
-            "data_prep/prepare_dataset.py, or name a file with --data FILE"
-        )
-    return paths
-
-
-def output_folder(given: Path | None, models: Sequence[Path], name: str) -> Path:
-    """`--out`, else the folder `name` in the run that the first model belongs to, else here.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    run = models[0].parent
-    out = (given or (run if (run / "run.json").is_file() else Path.cwd()) / name).absolute()
-    place = next(path for path in (out, *out.parents) if path.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise UserError(f"--out {out}: no folder can be made there; name another one with --out FOLDER")
-    return out
 
 
 def contexts(models: Sequence[LoadedModel], args: argparse.Namespace, seq_len: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,17 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}; delete it, and evaluate again")
     return value
+
+
+def output_folder(given: Path | None, models: Sequence[Path], name: str) -> Path:
+    """`--out`, else the folder `name` in the run that the first model belongs to, else here.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    run = models[0].parent
+    out = (given or (run if (run / "run.json").is_file() else Path.cwd()) / name).absolute()
+    place = next(path for path in (out, *out.parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(f"--out {out}: no folder can be made there; name another one with --out FOLDER")
+    return out
