@@ -6,9 +6,10 @@ r"""A trained model as one folder that others take as it is: weights, tokenizer,
     python evaluation/export_model.py --model runs/NAME --gguf model.gguf --llama-cpp LLAMA_CPP_FOLDER
 
 Safetensors in bf16, `config.json` with model keys alone, the tokenizer's files, a generation config, README.md (the
-card, with what was measured: evaluate first), evaluation.json. `--context` writes a longer context by YaRN, which
-needs no training; `perplexity.py --positions` shows what it is worth. At the end the folder is loaded and compared
-with its source. `--gguf` makes a file for llama.cpp and its kin, too, with llama.cpp's own converter.
+card, with what was measured: evaluate first), evaluation.json, training.json (the length of its sequences). `--context`
+writes a longer context by YaRN, which needs no training; `perplexity.py --positions` shows what it is worth. At the end
+the folder is loaded and compared with its source. `--gguf` makes a file for llama.cpp and its kin, too, with
+llama.cpp's own converter.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if not __package__:  # run as `python evaluation/export_model.py`
     sys.path.insert(0, str(ROOT))
 
 from data_prep.jsonl import write_json
-from evaluation.load import load_model, newest_export
+from evaluation.load import TRAINING, load_model, newest_export, trained_length
 from evaluation.results import read_results
 from settings import Settings, UserError, add_config_arguments, project_path, run_command, settings_from_args
 
@@ -72,7 +73,15 @@ def longer(model: dict[str, Any], context: int, trained: int | None, rope: str) 
     return model | {"rope_parameters": old | changed, "max_position_embeddings": context}
 
 
-def export(initial: Initial, out: Path, model: dict[str, Any], card: str, settings: Settings, dtype: str) -> None:
+def export(
+    initial: Initial,
+    out: Path,
+    model: dict[str, Any],
+    card: str,
+    settings: Settings,
+    dtype: str,
+    trained: int | None,
+) -> None:
     """Write the folder; it appears complete, or not at all.
 
     Raises:
@@ -111,6 +120,8 @@ def export(initial: Initial, out: Path, model: dict[str, Any], card: str, settin
         (partial / "README.md").write_text(card, encoding="utf-8")
         if initial.run is not None and (found := read_results(initial.run / "results.json")):
             write_json(partial / "evaluation.json", found)
+        if trained is not None:
+            write_json(partial / TRAINING, {"sequence_length": trained})
         for path in partial.iterdir():  # safetensors makes files for their owner alone
             path.chmod(0o644)
     except BaseException:  # a full disk, Ctrl-C: nothing half-written stays
@@ -236,12 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out == initial.folder or (out.exists() and not args.force):
         raise UserError(f"--out {out}: there already; name another folder, or replace it with --force")
     known = known_of(initial)
-    model = initial.model
+    model, trained = initial.model, args.trained_at or known.trained_at or trained_length(initial.folder)
     if args.context is not None:
-        model = longer(model, args.context, args.trained_at or known.trained_at, args.rope)
+        model = longer(model, args.context, trained, args.rope)
     card = model_card(name, model, known, args.license, args.dtype)
     out.parent.mkdir(parents=True, exist_ok=True)
-    export(initial, out, model, card, settings, args.dtype)
+    export(initial, out, model, card, settings, args.dtype, trained)
     print(f"{out}: {compare(initial, out, same=args.context is None)}")
     if args.gguf:
         print(to_gguf(out, args.gguf.absolute(), args.llama_cpp, args.dtype))

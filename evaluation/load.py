@@ -16,6 +16,8 @@ from typing import Any
 from settings import Settings, UserError, project_path
 
 NEXT = "train one first: deepspeed train.py"
+# In a published folder: how its model was trained.
+TRAINING = "training.json"
 # Embeddings for each entry of a tokenizer, beyond which they are no padding.
 PADDED = 1.1
 
@@ -107,8 +109,11 @@ def find_device(name: str | None) -> Any:
 
 
 def trained_length(folder: Path) -> int | None:
-    """Tokens of the sequences that the model of a run was trained on; None for any other."""
+    """Tokens of the sequences that a model was trained on, as its run or its published folder notes; None for any
+    other."""
     try:
+        if (folder / TRAINING).is_file():
+            return int(json.loads((folder / TRAINING).read_text(encoding="utf-8"))["sequence_length"])
         config = json.loads((folder.parent / "config.json").read_text(encoding="utf-8"))
         return int(config["train"]["seq_len"]) if (folder.parent / "run.json").is_file() else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -59,7 +59,7 @@ def publish(world: Path, out: Path, *more: str, model: str = "runs/base") -> Pat
 def test_the_folder_has_what_others_want_and_is_its_source(world: Path, tmp_path: Path, capsys) -> None:
     out = publish(world, tmp_path / "out", "--license", "mit")
     assert {path.name for path in out.iterdir()} == {
-        *("README.md", "config.json", "generation_config.json", "model.safetensors"),
+        *("README.md", "config.json", "generation_config.json", "model.safetensors", "training.json"),
         *("tokenizer.json", "tokenizer.model", "tokenizer_config.json"),
     }
     printed = capsys.readouterr().out
@@ -139,7 +139,8 @@ def test_the_card_tells_what_is_known_and_what_is_not(world: Path, tmp_path: Pat
     assert "not known" in bare and "Nothing was measured" in bare and "No licence was chosen" in bare
 
 
-def test_a_longer_context_is_noted_and_works(world: Path, tmp_path: Path, capsys) -> None:
+def test_a_longer_context_is_noted_and_works(world: Path, tmp_path: Path) -> None:
+    publish(world, tmp_path / "plain")
     out = publish(world, tmp_path / "out", "--context", "256")
     config = json.loads((out / "config.json").read_text())
     assert config["max_position_embeddings"] == 256
@@ -152,6 +153,11 @@ def test_a_longer_context_is_noted_and_works(world: Path, tmp_path: Path, capsys
     assert loaded.max_context == 256
     with torch.inference_mode():
         assert torch.isfinite(loaded.model(torch.randint(4, 99, (1, 256))).logits).all()
+    from evaluation.load import trained_length
+
+    assert trained_length(out) == 32
+    again = publish(tmp_path, tmp_path / "again", "--config", str(world / "config.json"), model="plain")
+    assert trained_length(again) == 32
     linear = publish(world, tmp_path / "linear", "--context", "64", "--rope", "linear")
     assert json.loads((linear / "config.json").read_text())["rope_parameters"]["factor"] == 2.0
 
