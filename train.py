@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from settings import (
+    Settings,
     UserError,
     add_config_arguments,
     project_path,
@@ -26,7 +27,7 @@ from settings import (
     run_command,
     settings_from_args,
 )
-from training import preflight
+from training import checkpoint, preflight
 from training.engine import (
     end_process_group,
     resolve_deepspeed_config,
@@ -79,6 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"[process {rank}] {error}") from None
 
 
+def _begins(args: argparse.Namespace, settings: Settings, deepspeed_config: dict[str, Any]) -> bool:
+    """Whether the run that this command means has no checkpoint yet."""
+    try:
+        if args.resume is not None:
+            folder = run_folder(args.resume, settings)
+        else:
+            folder = find_run(settings, deepspeed_config, args.new).folder
+    except UserError:  # told where the run is opened
+        return True
+    return not checkpoint.finished(folder / "checkpoints")
+
+
 def _prepare_and_train(args: argparse.Namespace) -> int:
     settings = settings_from_args(args)
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -88,7 +101,7 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
 
     device = preflight.find_device(local_processes, local_rank)
     flags = repeated_flags(args)
-    checks = preflight.checklist(settings, device, processes, flags)
+    checks = preflight.checklist(settings, device, processes, flags, _begins(args, settings, deepspeed_config))
     failed = sum(bool(check.todo) for check in checks)
     if args.check or failed:
         if rank == 0:

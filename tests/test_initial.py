@@ -206,6 +206,22 @@ def test_one_and_two_processes_learn_the_same_from_answers_and_a_resume_goes_on(
     )
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_without_the_weights_that_it_began_with(pretrained, tmp_path):
+    shutil.copytree(pretrained[0] / "runs/base", tmp_path / "source/runs/base")
+    config = post_training(tmp_path / "source", tmp_path, run_name="on", max_steps=3, save_every=1, keep_last=3)
+    assert train(config, processes=1).returncode == 0
+    run = tmp_path / "runs/on"
+    (run / "finished.json").unlink()
+    for gone in (run / "export", run / "checkpoints/step-00000003", tmp_path / "source"):
+        shutil.rmtree(gone)
+    again = train(config, processes=1)
+    assert again.returncode == 0 and "resumed at step 2" in again.stdout, again.stdout + again.stderr
+    assert "the pretraining validation split is not known" in again.stdout
+    fresh = train(config, "--set", "train.run_name=fresh", processes=1, timeout=60)
+    assert fresh.returncode == 2 and "no model there" in fresh.stdout
+
+
 def test_a_split_without_marks_is_refused_where_answers_alone_are_to_count(tmp_path):
     config = tiny_world.make_world(tmp_path, learn_from="answers")
     result = train(config, processes=1, timeout=60)

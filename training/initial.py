@@ -198,9 +198,12 @@ def pretraining_split(settings: Settings) -> tuple[Split | None, str | None]:
         if paths := find_split(path, "val"):
             return Split("val", tuple(paths)), None
         raise UserError(f"train.pretraining_val: {path}: no validation split there (val.jsonl)")
-    initial = find_initial(settings)
-    assert initial is not None
     remedy = "it is not measured; name one with train.pretraining_val (null: none)"
+    try:
+        initial = find_initial(settings)
+    except UserError as error:  # a run that goes on does without the weights that it began with
+        return None, f"the pretraining validation split is not known ({error}): {remedy}"
+    assert initial is not None
     if initial.run is None:
         return None, f"the pretraining validation split of {initial.folder} is not known: {remedy}"
     try:

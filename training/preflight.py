@@ -76,12 +76,18 @@ def training_splits(settings: Settings) -> tuple[dict[str, Split], str | None]:
     return find_splits(settings) | ({PRETRAINING: pretraining} if pretraining else {}), note
 
 
-def checklist(settings: Settings, device: Device, processes: int, flags: str = "") -> list[Check]:
-    """Everything that a run needs, looked at without changing anything; `flags` are repeated in the commands to run."""
+def checklist(settings: Settings, device: Device, processes: int, flags: str = "", begins: bool = True) -> list[Check]:
+    """Everything that a run needs, looked at without changing anything.
+
+    Args:
+        flags: repeated in the commands to run.
+        begins: the run has no checkpoint to go on from, so the weights to begin with must be there.
+    """
     folder = project_path(settings.tokenizer.out)
     data = _data(settings, flags)
     tokenizer = _tokenizer(folder, settings, flags)
-    initial = [] if settings.train.init_from is None else [_initial(settings, ready=not tokenizer.todo)]
+    wanted = begins and settings.train.init_from is not None
+    initial = [_initial(settings, ready=not tokenizer.todo)] if wanted else []
     return [
         data,
         tokenizer,
