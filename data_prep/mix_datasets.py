@@ -165,7 +165,7 @@ def _write_splits(out: Path, stages: Sequence[Any], choice: Any, settings: Setti
             # Sources beside each other, each spread evenly over the whole.
             for _, source, number, line in heapq.merge(*parts):
                 row = stages[source].rows[number - choice.starts[source]]
-                cluster = json.dumps(names(int(choice.cluster[number]))).encode()
+                cluster = json.dumps(names(int(choice.cluster[number])), ensure_ascii=False).encode()
                 # Within a text the quotes of a key have backslashes, so this is the key itself.
                 line = line.replace(NO_CLUSTER, NO_CLUSTER.replace(b"null", cluster), 1)
                 writer.write(line, int(row["text_bytes"]), int(row["characters"]))
@@ -185,7 +185,7 @@ def _final_sizes(stages: Sequence[Any], choice: Any) -> Any:
         return np.char.str_len(numbers.astype(str))
 
     # An id is the name of its source, a slash, and a number.
-    ids = np.concatenate([len(stage.source.name) + 1 + digits(stage.rows["number"]) for stage in stages])
+    ids = np.concatenate([len(stage.source.name.encode()) + 1 + digits(stage.rows["number"]) for stage in stages])
     lines = np.concatenate([stage.rows["line_bytes"].astype(np.int64) for stage in stages])
     lines += ids[choice.cluster] + len('""') - len("null")
     whole = lines * choice.uses

@@ -125,7 +125,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for record in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", record
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
@@ -245,7 +245,7 @@ def _conversation(source: SourceSettings, record: dict[str, Any]) -> tuple[str, 
     for message in messages:
         role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
         role = SPEAKERS.get(role, role) if isinstance(role, str) else role
-        if role not in source.roles or not isinstance(content, str):
+        if not isinstance(role, str) or role not in source.roles or not isinstance(content, str):
             raise Rejected("bad_messages", f"role {role!r} with {type(content).__name__}")
         (before, _), *after = template_parts(source.roles[role], source.name)
         text += before

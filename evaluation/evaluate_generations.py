@@ -304,7 +304,8 @@ def headline(result: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for group in (CONTINUED, HUMAN):
         if of := result["groups"].get(group):
-            keys = ("balanced", "compiles", "repetition", "longest_copy", "texts_with_copy_of_50")
+            copies = ("longest_copy", "texts_with_copy_of_50") if result["looked_for_copies"] else ()
+            keys = ("balanced", "compiles", "repetition", *copies)
             found[group] = {key: of[key] for key in keys}
     return found
 

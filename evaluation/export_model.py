@@ -243,9 +243,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if initial.is_checkpoint:
         _check_tokenizer(initial, settings)
     name = args.name or (initial.run.name if initial.run else initial.folder.name)
-    out = (args.out or (initial.run or Path.cwd()) / "published").absolute()
-    if out == initial.folder or (out.exists() and not args.force):
-        raise UserError(f"--out {out}: there already; name another folder, or replace it with --force")
+    out = (args.out or (initial.run or Path.cwd()) / "published").resolve()
+    _check_out(out, initial, args.force)
+    if args.trained_at is not None and args.trained_at < 1:
+        raise UserError(f"--trained-at {args.trained_at}: must be at least 1")
     known = known_of(initial)
     model, trained = initial.model, args.trained_at or known.trained_at or trained_length(initial.folder)
     if args.context is not None:
@@ -261,6 +262,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         print(f"the card lacks {' and '.join(missing)}")
     return 0
+
+
+def _check_out(out: Path, initial: Initial, force: bool) -> None:
+    """Raises UserError where something lies at `out` but what this command wrote, or where that was not to be replaced."""
+    if not out.exists():
+        return
+    sources = [path.resolve() for path in (initial.folder, initial.run) if path is not None]
+    if any(out == path or out in path.parents for path in sources):
+        raise UserError(f"--out {out}: there already, and the model itself lies in it; name another folder")
+    if not force:
+        raise UserError(f"--out {out}: there already; name another folder, or replace it with --force")
+    published = (out / "generation_config.json").is_file() and (out / "README.md").is_file()
+    if not out.is_dir() or (out / "run.json").exists() or (any(out.iterdir()) and not published):
+        raise UserError(f"--out {out}: not a folder that this command wrote; name another one, or remove it yourself")
 
 
 def _check_tokenizer(initial: Initial, settings: Settings) -> None:

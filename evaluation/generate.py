@@ -118,6 +118,8 @@ def converse(loaded: LoadedModel, sampling: Sampling, stops: Sequence[str]) -> l
             sampling, prompt = _command(line, sampling)
             if prompt is not None:
                 samples.append(write_one(loaded, prompt, sampling, stops))
+        except KeyboardInterrupt:  # within a prompt of several lines, or while a text begins
+            print(file=sys.stderr)
         except UserError as error:  # the next prompt may do better
             print(f"error: {error}", file=sys.stderr)
 

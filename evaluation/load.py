@@ -131,6 +131,8 @@ def load_model(folder: Path, device: str | None = None, name: str | None = None)
         raise UserError(f"{folder}: no such folder; {NEXT} (it exports to runs/<name>/export)")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not a JSON object")
     except FileNotFoundError:
         raise UserError(
             f"{folder}: not a model folder, it has no config.json; {NEXT} (it exports to runs/<name>/export)"

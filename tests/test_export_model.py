@@ -192,6 +192,24 @@ def test_what_is_there_is_not_written_over_unless_asked(world: Path, tmp_path: P
         publish(world, world / "runs/base/export", "--force")
 
 
+def test_force_replaces_only_what_this_command_wrote(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "runs/base", tmp_path / "runs/base")
+    config = ("--config", str(world / "config.json"), "--force")
+    for place in ("runs/base", "runs", "runs/base/../base/export"):
+        with pytest.raises(UserError, match="the model itself lies in it"):
+            publish(tmp_path, tmp_path / place, *config)
+    assert (tmp_path / "runs/base/export/model.safetensors").exists() and (tmp_path / "runs/base/run.json").exists()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/thesis.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for place in ("precious", "file"):
+        with pytest.raises(UserError, match="not a folder that this command wrote"):
+            publish(tmp_path, tmp_path / place, *config)
+    assert (tmp_path / "precious/thesis.tex").exists()
+    with pytest.raises(UserError, match="--trained-at -5: must be at least 1"):
+        publish(tmp_path, tmp_path / "out", *config, "--trained-at", "-5")
+
+
 def test_damaged_weights_leave_nothing_behind(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "runs/base/export", tmp_path / "model")
     weights = tmp_path / "model/model.safetensors"

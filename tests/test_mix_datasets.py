@@ -101,6 +101,7 @@ def test_messages_have_the_assistants_part_as_answer_with_what_ends_it() -> None
         ({"template": "Q {q} A {a}", "answers": ["a"]}, {"q": "x", "a": ""}, "empty"),
         ({"messages": "m"}, {"m": "text"}, "bad_messages"),
         ({"messages": "m"}, {"m": [{"role": "tool", "content": "x"}]}, "bad_messages"),
+        ({"messages": "m"}, {"m": [{"role": ["user"], "content": "x"}]}, "bad_messages"),
         ({"messages": "m"}, {"m": [{"role": "user", "content": ["x"]}]}, "bad_messages"),
         ({"messages": "m"}, {"m": [{"role": "user", "content": "x"}]}, "empty"),
     ],
@@ -391,6 +392,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, data: by
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError, match=message):
         mix(tmp_path, {"sources": [plain(tmp_path / name)]})
+
+
+def test_a_name_that_is_not_ascii(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": words(number, 40)} for number in range(30)])
+    train = split(mix(tmp_path, {"val_fraction": 0.1, "sources": [plain(path, name="aé", repeats=2)]}))
+    assert {record["cluster"] for record in train} == {record["id"].partition("#")[0] for record in train}
+    assert {record["source"] for record in train} == {"aé"}
 
 
 def test_datasets_finds_the_splits(tmp_path: Path, monkeypatch) -> None:
