@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_out(out: Path, initial: Initial, force: bool) -> None:
-    """Raises UserError where something lies at `out` but what this command wrote, or where that was not to be replaced."""
+    """Raises UserError where something else than what this command wrote lies there, or that was not to be replaced."""
     if not out.exists():
         return
     sources = [path.resolve() for path in (initial.folder, initial.run) if path is not None]

@@ -109,12 +109,14 @@ def _metadata(name: str, known: Known, license: str | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     found = []
+    of = known.results.get("perplexity", {})
+    measured = f"{of['data']}, {of['documents']:,} documents" if of else "validation split of the training data"
     for metric, value in _headline(known).items():
         found.append(
             EvalResult(
                 task_type="text-generation",
                 dataset_type="validation",
-                dataset_name="validation split of the training data",
+                dataset_name=measured,
                 metric_type=metric,
                 metric_value=round(value, 4),
                 metric_name=metric.replace("_", " "),
