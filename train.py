@@ -18,15 +18,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.errors import UserError
+from common.paths import project_path
+from common.settings.load import Settings
 from training import checkpoint, preflight
 from training.engine import (
     end_process_group,

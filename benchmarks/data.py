@@ -32,9 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/data.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command
 from data_prep.snapshot import read_snapshot
 from data_prep.source import list_archives, read_bytes
-from settings import add_config_arguments, run_command
 
 # arXiv, for the projection: papers, bytes of text and of archives, cores.
 PAPERS, TEXT_BYTES, ARCHIVE_BYTES, CORES = 3e6, 200e9, 3e12, 16

@@ -22,11 +22,11 @@ if not __package__:  # run as `python benchmarks/language.py`
 
 import itertools
 
+from common.cli import add_config_arguments, run_command, settings_from_args
 from data_prep.language import Verdict, judge
 from data_prep.paper import process_paper
 from data_prep.source import list_archives, read_bytes
 from data_prep.tex_scan import math_spans
-from settings import add_config_arguments, run_command, settings_from_args
 
 # Share of a paragraph's characters that are mathematics, from which on it is formula-heavy.
 FORMULA_HEAVY = 0.3

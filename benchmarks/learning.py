@@ -34,8 +34,11 @@ if not __package__:  # run as `python benchmarks/learning.py`
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.learning_figures import KINDS, REGIMES, all_figures, by_regime, plot, table
-from data_prep.jsonl import atomic_write, dump_line, find_split, read_jsonl, write_bytes, write_json
-from settings import UserError, add_config_arguments, load_settings, run_command
+from common.cli import add_config_arguments, run_command
+from common.errors import UserError
+from common.files import atomic_write, write_bytes, write_json
+from common.jsonl import dump_line, find_split, read_jsonl
+from common.settings.load import load_settings
 
 CONFIG = ROOT / "examples/quickstart/config.json"
 SHARE = 0.1

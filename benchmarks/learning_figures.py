@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from settings import ModelSettings, UserError
+from common.errors import UserError
+from common.settings.model import ModelSettings
 from training.metrics import read_metrics
 from training.planner import count_parameters
 from training.spikes import WINDOW_STEPS, judge

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/loss.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import add_config_arguments, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
 
 NAMES = ("full", "chunked", "torch", "liger")
 REPEATS = 3

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/memorization.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import add_config_arguments, project_path, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.paths import project_path
 
 TEXTS, TEXT_TOKENS = 300, 256
 # The corpus of the reference run.

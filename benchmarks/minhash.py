@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/minhash.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
 from data_prep.minhash import PERMUTATIONS, SHINGLE_WORDS, ngram_hashes, signature, word_hashes
-from settings import add_config_arguments, run_command, settings_from_args
 
 WORD = re.compile(r"[a-z0-9\x80-\U0010ffff]+")
 # Documents of the slowest peer.

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/mixture.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import UserError, run_command
+from common.cli import run_command
+from common.errors import UserError
 
 WORDS, RECORD_WORDS = 20_000, 250
 

@@ -21,8 +21,8 @@ if not __package__:  # run as `python benchmarks/quality.py`
 import numpy as np
 
 from benchmarks.language import corpus_texts
+from common.cli import add_config_arguments, run_command, settings_from_args
 from data_prep.quality import NOISE_CHARS, measure, quality_reason
-from settings import add_config_arguments, run_command, settings_from_args
 
 MEASURES = ("words", "repeated", "listings", "compression")
 QUANTILES = (0, 0.01, 0.5, 0.99, 1)

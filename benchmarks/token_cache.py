@@ -29,7 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/token_cache.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import UserError, load_settings, run_command
+from common.cli import run_command
+from common.errors import UserError
+from common.settings.load import load_settings
 
 # What the reference run eats on two A100: 52.18 billion tokens in 17.4 days.
 TRAINING_TOKENS_PER_SECOND = 52.18e9 / (17.4 * 86400)

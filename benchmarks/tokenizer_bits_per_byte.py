@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/tokenizer_bits_per_byte.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import read_jsonl
-from settings import run_command
+from common.cli import run_command
+from common.jsonl import read_jsonl
 from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizer
 from training.data import PackedSequences
 

@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/tokenizer_commands.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import read_jsonl
-from settings import UserError, add_config_arguments, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.jsonl import read_jsonl
 from tokenizer import learn
 from tokenizer.any_tokenizer import load_tokenizer
 from tokenizer.cache_plan import file_split

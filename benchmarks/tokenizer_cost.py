@@ -27,8 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/tokenizer_cost.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import read_jsonl
-from settings import Settings, UserError, add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.errors import UserError
+from common.jsonl import read_jsonl
+from common.settings.load import Settings
 from tokenizer.latex_pieces import PRETOKEN, count_pretokens, cut
 from tokenizer.learn import train_stages
 from tokenizer.sampling import catalogue, choose

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/tokenizer_peers.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import UserError, run_command
+from common.cli import run_command
+from common.errors import UserError
 
 CHECK = (
     "Let $f \\colon X \\to Y$ be finite, ∀x∈ℝ\n\n\\begin{align*}\n  x_{12} &= 3.14159 \\\\\n\\end{align*}  It's 日.\n"

@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/tokenizer_splits.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import atomic_write, read_jsonl, split_paths, write_json
-from settings import run_command
+from common.cli import run_command
+from common.files import atomic_write, write_json
+from common.jsonl import read_jsonl, split_paths
 
 HELD_OUT_SOURCES = ("jirilebl", "teorth", "ImperialCollegeLondon", "AlexKontorovich", "dfm")
 ONE_IN = 20

@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/tokenizer_variants.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import read_jsonl
-from settings import Settings, add_config_arguments, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.jsonl import read_jsonl
+from common.settings.load import Settings
 from tokenizer import latex_pieces
 from tokenizer.cache_plan import file_split
 from tokenizer.train_tokenizer import train_tokenizer

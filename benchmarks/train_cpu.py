@@ -29,8 +29,10 @@ if not __package__:  # run as `python benchmarks/train_cpu.py`
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.training_peers import PEERS, WARM_UP_STEPS
-from data_prep.jsonl import write_json
-from settings import Settings, UserError, add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_json
+from common.settings.load import Settings
 from training import planner
 
 # Phases of training.metrics.StepClock that are the work itself; "agree" is communication.
@@ -133,7 +135,7 @@ def _second(pair: tuple[str, float]) -> float:
 
 
 def reference() -> Settings:
-    from settings import load_settings
+    from common.settings.load import load_settings
 
     return load_settings()
 

@@ -29,8 +29,10 @@ if not __package__:  # run as `python benchmarks/train_gpu.py`
     sys.path.insert(0, str(ROOT))
 
 from benchmarks.training_peers import step_master, train_cache
-from data_prep.jsonl import write_json
-from settings import Settings, UserError, add_config_arguments, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_json
+from common.settings.load import Settings
 from training import planner
 
 # The published recipe: transformers' own model and loss over whole rows of fp32 logits, every layer made again.

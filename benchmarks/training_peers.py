@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from settings import Settings, load_settings, project_path
+from common.paths import project_path
+from common.settings.load import Settings, load_settings
 
 PEERS = {
     "ours": "train.py",

@@ -18,12 +18,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.errors import UserError
+from common.files import COMPRESSED, atomic_write
+from common.jsonl import split_paths
+from common.settings.data import DataSettings
 from data_prep import ledger
 from data_prep.collection import Collection, all_documents
-from data_prep.jsonl import COMPRESSED, atomic_write, split_paths
 from data_prep.ledger import OUTCOMES, SPLITS
 from data_prep.shards import shard_lines
-from settings import DataSettings, UserError
 
 # Quantiles of text length that the report shows.
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

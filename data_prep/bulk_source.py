@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from common.errors import UserError
+from common.files import sync_folder, write_bytes, write_error
 from data_prep.http_client import PART
-from data_prep.jsonl import sync_folder, write_bytes, write_error
 from data_prep.source import full_month
-from settings import UserError
 
 BUCKET, REGION = "arxiv", "us-east-1"
 MANIFEST = "src/arXiv_src_manifest.xml"

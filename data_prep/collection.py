@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
+from common.files import atomic_write
+from common.samples import Samples
+from common.settings.data import DataSettings
 from data_prep import ledger
 from data_prep.dedup import clusters_of, exact_groups, near_groups, similarity
-from data_prep.jsonl import atomic_write
 from data_prep.ledger import CODE, OUTCOMES, SPLITS
 from data_prep.minhash import PERMUTATIONS
-from data_prep.samples import Samples
 from data_prep.shards import Document, finished_marker, shard_documents, shard_paths
 from data_prep.split import val_clusters
-from settings import DataSettings, UserError
 
 
 @dataclass

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.jsonl import atomic_write, read_jsonl
+from common.errors import UserError
+from common.files import atomic_write
+from common.jsonl import read_jsonl
 from data_prep.minhash import ngram_hashes, word_hashes
-from settings import UserError
 
 if TYPE_CHECKING:
     import numpy as np

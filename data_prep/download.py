@@ -31,12 +31,15 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/download.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import TEMPORARY, atomic_write
+from common.paths import project_path
+from common.settings.data import DataSettings
 from data_prep import bulk_source, eprints, harvest, oai
 from data_prep.http_client import ARXIV_SECONDS, HttpClient, HttpFailure
-from data_prep.jsonl import TEMPORARY, atomic_write
 from data_prep.snapshot import record_problem
 from data_prep.source import parse_months
-from settings import DataSettings, UserError, add_config_arguments, project_path, run_command, settings_from_args
 
 # The snapshot as Kaggle serves it: a zip of one JSON-lines file.
 SNAPSHOT_URL = "https://www.kaggle.com/api/v1/datasets/download/Cornell-University/arxiv"

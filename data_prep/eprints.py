@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from data_prep.http_client import HttpClient, HttpFailure
 from data_prep.source import paper_id_of
-from settings import UserError
 
 # The host that arXiv keeps for programs.
 BASE_URL = "https://export.arxiv.org/e-print"

@@ -32,10 +32,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/extraction.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.settings.data import DataSettings
 from data_prep import unix_compress
 from data_prep.decoding import decode_all, utf16_of
 from data_prep.reasons import REASONS
-from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
 
 class Rejected(Exception):

@@ -19,15 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/filters.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.paths import project_path
+from common.settings.data import DataSettings
 from data_prep.snapshot import first_year, read_snapshot
 from data_prep.taxonomy import check_scope, license_key
-from settings import (
-    DataSettings,
-    add_config_arguments,
-    project_path,
-    run_command,
-    settings_from_args,
-)
 
 # How people spell it: the word, other forms of it, and slips of the fingers.
 _WITHDRAWN = (

@@ -21,12 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/flatten.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
 from data_prep.extraction import Rejected, read_archive, read_text_file
 from data_prep.inclusion import include
 from data_prep.main_file import Choice, choose, is_supplement
 from data_prep.supplement import append
 from data_prep.tex_files import PaperFiles
-from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 
 @dataclass

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.files import atomic_write, write_json
 from data_prep import oai
 from data_prep.http_client import HttpClient
-from data_prep.jsonl import atomic_write, write_json
 from data_prep.snapshot import read_snapshot
 from data_prep.source import order_key, paper_id_of
-from settings import UserError
 
 ALL = "all"  # in the marks, beside names of OAI sets
 # Times in one run that a list is begun again because the server forgot its token.

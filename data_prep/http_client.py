@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from data_prep.jsonl import sync_folder, write_error
-from settings import UserError
+from common.errors import UserError
+from common.files import sync_folder, write_error
 
 if TYPE_CHECKING:
     import requests

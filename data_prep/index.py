@@ -19,12 +19,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.files import TEMPORARY
+from common.provenance import file_state
+from common.settings.data import DataSettings
 from data_prep.filters import metadata_reason
-from data_prep.fingerprints import file_state
-from data_prep.jsonl import TEMPORARY
 from data_prep.snapshot import first_year, read_snapshot
 from data_prep.source import ArchiveRef, order_key, paper_id_of, parse_months, preference, read_index, source_files
-from settings import DataSettings, UserError
 
 RECORDS = """
     CREATE TABLE record (

@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/language.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
 from data_prep.tex_scan import hide_verbatim, math_spans, strip_comments
-from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 WINDOWS = 6  # places of the paper that are looked at
 WINDOW_CHARS = 4_000  # read at each of them

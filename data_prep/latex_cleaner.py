@@ -34,6 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/latex_cleaner.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.settings.data import DataSettings
 from data_prep.branches import conditionals
 from data_prep.latex_commands import (
     APPARATUS,
@@ -66,7 +69,6 @@ from data_prep.tex_scan import (
     show_verbatim,
     strip_comments,
 )
-from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
 Pass = Callable[..., str]
 

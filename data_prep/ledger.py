@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.errors import UserError
 from data_prep.shards import Document
 from data_prep.source import order_key
-from settings import UserError
 
 if TYPE_CHECKING:
     import numpy as np

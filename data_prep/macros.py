@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/macros.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
 from data_prep.branches import NEWIF, decide
 from data_prep.latex_commands import PROTECTED_COMMANDS, PROTECTED_ENVIRONMENTS, STANDARD_COMMANDS
 from data_prep.macro_definitions import (
@@ -54,7 +56,6 @@ from data_prep.tex_scan import (
     show_verbatim,
     strip_comments,
 )
-from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 _MAX_DEPTH = 40  # macros within macros
 _CALL_CHARS = 50_000  # what one call may produce, besides 20 times its own length

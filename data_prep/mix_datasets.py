@@ -29,19 +29,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/mix_datasets.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.engines import available_cores
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.engines import available_cores
+from common.errors import UserError
+from common.paths import project_path
+from common.settings.load import Settings
 from data_prep.mixture import Mixture, load_mixture
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
 
-MODULES = ("mix_datasets", "mixture_choice", "mixture_stage", "mixture_records")
+MODULES = tuple(f"data_prep.{name}" for name in ("mix_datasets", "mixture_choice", "mixture_stage", "mixture_records"))
 NO_CLUSTER = b'"cluster": null, "source": '
 
 
@@ -51,8 +46,8 @@ def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[s
     Raises:
         UserError: a source cannot be read, weights cannot be had, or nothing is left.
     """
-    from data_prep.fingerprints import fingerprint, module_hashes
-    from data_prep.jsonl import TEMPORARY
+    from common.files import TEMPORARY
+    from common.provenance import fingerprint, module_hashes
 
     manifest_path = out / "manifest.json"
     knobs = mixture.to_dict() | {key: getattr(settings.data, key) for key in ("output_file_bytes", "compress")}
@@ -80,7 +75,7 @@ def _make(
     mixture: Mixture, out: Path, work: Path, settings: Settings, workers: int, marks: dict[str, Any]
 ) -> dict[str, Any]:
     """What `mix` does where it has the folder for itself."""
-    from data_prep.jsonl import write_bytes, write_json
+    from common.files import write_bytes, write_json
     from data_prep.mixture_choice import choose
     from data_prep.mixture_report import mixture_card, write_report
     from data_prep.mixture_stage import prepare
@@ -111,8 +106,8 @@ def _make(
 
 def _inputs(mixture: Mixture) -> list[Any]:
     """Size and time of every file that the mixture reads, by name."""
+    from common.provenance import file_state
     from data_prep.contamination import questions_state
-    from data_prep.fingerprints import file_state
     from data_prep.mixture_choice import SPLITS, earlier_files
     from data_prep.mixture_records import source_files
 
@@ -150,8 +145,8 @@ def _finished(path: Path, mark: str) -> dict[str, Any] | None:
 def _write_splits(out: Path, stages: Sequence[Any], choice: Any, settings: Settings) -> dict[str, Any]:
     from tqdm import tqdm
 
+    from common.jsonl import split_paths
     from data_prep.assemble import SplitWriter, file_names
-    from data_prep.jsonl import split_paths
     from data_prep.mixture_choice import CODE, SPLITS, document_names
 
     names, sizes = document_names(choice, stages), _final_sizes(stages, choice)
@@ -248,8 +243,8 @@ def _samples(stages: Sequence[Any], choice: Any, mixture: Mixture) -> dict[str, 
     """Samples of the rejected documents of each reason, from all sources."""
     import numpy as np
 
+    from common.samples import Samples
     from data_prep.mixture_choice import OUTCOMES, SPLITS, document_names
-    from data_prep.samples import Samples
 
     names, samples = document_names(choice, stages), Samples(mixture.reject_samples)
     for number in np.flatnonzero(choice.outcome >= len(SPLITS)).tolist():
@@ -267,7 +262,8 @@ def _samples(stages: Sequence[Any], choice: Any, mixture: Mixture) -> dict[str, 
 
 
 def _write_rejected(out: Path, samples: dict[str, list[dict[str, Any]]]) -> None:
-    from data_prep.jsonl import dump_line, write_bytes
+    from common.files import write_bytes
+    from common.jsonl import dump_line
 
     shutil.rmtree(out / "rejected", ignore_errors=True)
     for reason, entries in samples.items():

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from settings import UserError, build_section, knob
+from common.errors import UserError
+from common.settings.knob import knob
+from common.settings.load import build_section
 
 ROLES = {"system": "{content}\n\n", "user": "User: {content}\n\n", "assistant": "Assistant: {content}\n\n"}
 # Names that other chat formats have for the same.

@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import UserError
+from common.jsonl import find_split, open_lines, parse_line
+from common.ordered import ordered_map
+from common.paths import project_path
 from data_prep.contamination import NgramTable, entries_seen, ngrams_of, open_table, read_questions
 from data_prep.dedup import exact_groups, near_groups, similarity
-from data_prep.jsonl import find_split, open_lines, parse_line
 from data_prep.minhash import DIGEST_BYTES, PERMUTATIONS
 from data_prep.mixture import Mixture
 from data_prep.mixture_records import digest_of
 from data_prep.mixture_stage import Stage
-from data_prep.ordered import ordered_map
 from data_prep.split import val_clusters
-from settings import UserError, project_path
 
 BATCH_BYTES = 4_000_000
 SIGNATURES_COPIED = 100_000

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.jsonl import COMPRESSED, dump_line, open_lines, parse_line
+from common.errors import UserError
+from common.files import COMPRESSED
+from common.jsonl import dump_line, open_lines, parse_line
+from common.paths import project_path
 from data_prep.minhash import DIGEST_BYTES, signature, word_hashes
 from data_prep.mixture import SPEAKERS, SourceSettings, template_parts
-from settings import UserError, project_path
 
 # Why a record is not in the mixture, each in one line; every record read is written, or has one of these.
 MIX_REASONS = {

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.files import write_bytes, write_json
 from data_prep.dataset_card import data_files
-from data_prep.jsonl import write_bytes, write_json
 from data_prep.mixture_choice import CODE, Choice
 from data_prep.mixture_records import MIX_REASONS
 from data_prep.mixture_stage import Stage

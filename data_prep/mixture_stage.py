@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.fingerprints import file_state, fingerprint, module_hashes
-from data_prep.jsonl import atomic_write, write_json
+from common.files import atomic_write, write_json
+from common.ordered import ordered_map
+from common.provenance import file_state, fingerprint, module_hashes
+from common.samples import Samples
 from data_prep.minhash import DIGEST_BYTES, PERMUTATIONS
 from data_prep.mixture import SourceSettings
 from data_prep.mixture_records import Made, make_batch, read_records, source_files
-from data_prep.ordered import ordered_map
-from data_prep.samples import Samples
 
 BATCH_RECORDS = 200
 # One record of a source, in order: number in the source, bytes of its line and of its text, characters.
@@ -66,7 +66,7 @@ def prepare(source: SourceSettings, work: Path, workers: int, reject_samples: in
         [
             {key: value for key, value in asdict(source).items() if key not in ("weight", "repeats", "val", "replay")},
             [[str(path), *file_state(path)] for path in source_files(source)],
-            module_hashes(["mixture_records"]),
+            module_hashes(["data_prep.mixture_records"]),
             reject_samples,
         ]
     )

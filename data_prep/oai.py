@@ -13,9 +13,9 @@ from datetime import date
 from typing import Any
 from xml.etree import ElementTree
 
+from common.errors import UserError
 from data_prep.http_client import HttpClient
 from data_prep.snapshot import record_problem
-from settings import UserError
 
 BASE_URL = "https://oaipmh.arxiv.org/oai"
 PREFIX = "arXivRaw"

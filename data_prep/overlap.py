@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from common.engines import Engine, Progress
+from common.files import atomic_write
+from common.paths import project_path
+from common.provenance import fingerprint, module_hashes
+from common.samples import Samples
+from common.settings.data import DataSettings
 from data_prep.collection import Collection, all_documents
 from data_prep.contamination import NgramTable, Questions, entries_seen, ngrams_of, open_table, read_questions
-from data_prep.engines import Engine, Progress
-from data_prep.fingerprints import fingerprint, module_hashes
-from data_prep.jsonl import atomic_write
 from data_prep.ledger import CODE, SPLITS
-from data_prep.samples import Samples
 from data_prep.shards import finished_marker, shard_lines
-from settings import DataSettings, project_path
 
 # Overlaps that the report lists.
 LISTED = 50
@@ -151,7 +152,7 @@ def _jobs(
     collection: Collection,
     tables: tuple[tuple[Path, str] | None, tuple[Path, str] | None],
 ) -> Iterator[OverlapJob]:
-    stage = [module_hashes(("contamination",)), *(table and table[1] for table in tables)]
+    stage = [module_hashes(("data_prep.contamination",)), *(table and table[1] for table in tables)]
     first = 0
     for number in shards:
         marker = finished_marker(folder, number)

@@ -23,14 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/paper.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.settings.data import DataSettings
+from common.time_limit import TimeLimit, time_limit
 from data_prep.balance import imbalances
 from data_prep.extraction import Rejected, archives_of, read_archive
 from data_prep.flatten import flatten
 from data_prep.language import judge
 from data_prep.latex_cleaner import clean, steps
 from data_prep.quality import measure, quality_reason
-from data_prep.time_limit import TimeLimit, time_limit
-from settings import DataSettings, add_config_arguments, run_command, settings_from_args
 
 
 @dataclass(frozen=True)

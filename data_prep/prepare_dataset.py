@@ -43,47 +43,38 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/prepare_dataset.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.engines import ENGINES, Engine, Progress
+from common.errors import UserError
+from common.files import TEMPORARY, write_bytes, write_error, write_json
+from common.jsonl import dump_line, split_paths
+from common.paths import project_path
+from common.provenance import file_state, fingerprint, module_hashes, package_versions
+from common.samples import Samples
+from common.settings.load import Settings
+from common.vocabulary_size import needed_bytes, supported_vocab_size
 from data_prep import index, ledger, report
 from data_prep.dataset_card import dataset_card
-from data_prep.engines import ENGINES, Engine, Progress
-from data_prep.fingerprints import (
-    file_state,
-    fingerprint,
-    knobs,
-    module_hashes,
-    package_versions,
-)
-from data_prep.jsonl import TEMPORARY, dump_line, split_paths, write_bytes, write_error, write_json
 from data_prep.ledger import SPLITS
 from data_prep.reasons import REASONS
-from data_prep.samples import Samples
 from data_prep.shards import finished_marker, process_shard, read_marker, read_record
 from data_prep.snapshot import read_snapshot
 from data_prep.source import paper_id_of, parse_months, read_bytes, source_files
+from data_prep.stage_knobs import knobs
 from data_prep.survey import Job, Shard, Survey, shard_jobs, take_survey
 from data_prep.taxonomy import check_scope
-from data_prep.vocabulary import needed_bytes, supported_vocab_size
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
 
 if TYPE_CHECKING:
     from data_prep.collection import Collection
 
 # The first modules of each stage; what they import belongs to it.
 MODULES = {
-    "metadata": ("index", "filters"),
-    "sources": ("source",),
-    "papers": ("shards",),
-    "collection": ("collection", "overlap"),
-    "writing": ("assemble", "samples"),
-    "report": ("report", "prepare_dataset"),
+    "metadata": ("data_prep.index", "data_prep.filters"),
+    "sources": ("data_prep.source",),
+    "papers": ("data_prep.shards",),
+    "collection": ("data_prep.collection", "data_prep.overlap"),
+    "writing": ("data_prep.assemble", "common.samples"),
+    "report": ("data_prep.report", "data_prep.prepare_dataset"),
 }
 # Packages whose versions can change a paper's text or reason.
 PACKAGES = ("langdetect", "numpy")

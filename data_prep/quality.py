@@ -21,8 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/quality.py`
     sys.path.insert(0, str(ROOT))
 
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.settings.data import DataSettings
 from data_prep.tex_scan import VERBATIM_ENVIRONMENTS, any_of
-from settings import DataSettings, UserError, add_config_arguments, run_command, settings_from_args
 
 WINDOWS, WINDOW_CHARS = 6, 2_500
 # A shorter text compresses badly, whatever it says.

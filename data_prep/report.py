@@ -22,9 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/report.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_bytes, write_json
+from common.cli import run_command
+from common.errors import UserError
+from common.files import write_bytes, write_json
 from data_prep.reasons import REASONS
-from settings import UserError, run_command
 
 # Counters of the judge of languages: the evidence that decided, and what it found.
 LANGUAGE_RULE, LANGUAGE = "language_by_", "language_"

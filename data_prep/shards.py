@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from data_prep.jsonl import atomic_write, dump_line, open_lines, write_bytes
+from common.errors import UserError
+from common.files import atomic_write, write_bytes
+from common.jsonl import dump_line, open_lines
+from common.settings.data import DataSettings
 from data_prep.paper import process_paper
 from data_prep.snapshot import first_year
 from data_prep.source import ArchiveRef, read_bytes
-from settings import DataSettings, UserError
 
 # Characters kept of what is wrong with a paper: a traceback fits.
 MAX_DETAIL = 4000

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common.errors import UserError
 from data_prep.source import paper_id_of
-from settings import UserError
 
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 

@@ -38,7 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/source.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import UserError, add_config_arguments, project_path, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.paths import project_path
 
 BLOCK = tarfile.BLOCKSIZE
 # The archives that old identifiers name (those founded after March 2007 have new identifiers alone).

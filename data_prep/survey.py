@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.samples import Samples
+from common.settings.data import DataSettings
 from data_prep import index
-from data_prep.samples import Samples
 from data_prep.shards import ShardJob, Task, processed_papers, read_marker
 from data_prep.source import month_of, paper_id_of
-from settings import DataSettings, UserError
 
 # Numbers that a month has for its shards.
 SHARDS_OF_A_MONTH = 10_000

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 
+from common.errors import UserError
+from common.settings.data import DataSettings
 from data_prep.source import ARCHIVES
-from settings import DataSettings, UserError
 
 # Subject classes by archive; an archive without any is a category itself, and so are the retired ones of ARCHIVES.
 CLASSES = {

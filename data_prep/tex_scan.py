@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/tex_scan.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import UserError, add_config_arguments, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
 
 VERBATIM_ENVIRONMENTS = (
     "verbatim verbatim* Verbatim Verbatim* BVerbatim LVerbatim SaveVerbatim verbatimtab boxedverbatim lstlisting "

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.jsonl import find_split, read_jsonl
+from common.errors import UserError
+from common.jsonl import find_split, read_jsonl
+from common.paths import project_path
 from evaluation.ratio import Ratio
-from settings import UserError, project_path
 from tokenizer.text_units import BIBLIOGRAPHY, DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, character_kinds
 
 if TYPE_CHECKING:

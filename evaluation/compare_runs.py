@@ -23,13 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/compare_runs.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_bytes, write_json
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_bytes, write_json
+from common.paths import project_path
 from evaluation.run_data import Record, RunData, find_runs, read_run, run_folder
 from evaluation.run_figures import compare_figure
 from evaluation.run_groups import SEED, differences, group_key, groups, validation_split, value_text
 from evaluation.run_page import image, page, paragraph, table, write_page
 from evaluation.run_summary import TOLD, summarize, told
-from settings import UserError, add_config_arguments, project_path, run_command, settings_from_args
 
 # Figures that can rank: by the summary's key, and whether less is better.
 RANKED_BY = {

@@ -25,20 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/evaluate_generations.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.engines import available_cores
-from data_prep.jsonl import atomic_write, dump_line, read_jsonl, write_json
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.engines import available_cores
+from common.errors import UserError
+from common.files import atomic_write, write_json
+from common.jsonl import dump_line, read_jsonl
+from common.paths import project_path
+from common.settings.load import Settings
 from evaluation.breakdown import find_data, read_documents
 from evaluation.load import LoadedModel, chosen_model, load_model
 from evaluation.results import output_folder, read_results, record_results
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
 
 CONTINUED, FREE, HUMAN, GIVEN = "continued", "from nothing", "human", "given"
 # Texts written at once.

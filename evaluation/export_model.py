@@ -28,10 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/export_model.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_json
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_json
+from common.paths import project_path
+from common.settings.load import Settings
 from evaluation.load import TRAINING, load_model, newest_export, trained_length
 from evaluation.results import read_results
-from settings import Settings, UserError, add_config_arguments, project_path, run_command, settings_from_args
 
 if TYPE_CHECKING:
     from training.initial import Initial

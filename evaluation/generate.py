@@ -24,10 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/generate.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_bytes
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_bytes
 from evaluation.load import LoadedModel, chosen_model, load_model
 from evaluation.sampling import FULL, INTERRUPTED, Sampling, Writing, seeds
-from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 if TYPE_CHECKING:
     from evaluation.math_page import Sample

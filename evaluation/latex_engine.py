@@ -16,8 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UserError
 from evaluation.latex_quality import closed
-from settings import UserError
 
 ENGINES = ("pdflatex", "lualatex", "xelatex")
 SECONDS, MEMORY_BYTES, FILE_BYTES = 30, 4 << 30, 64 << 20

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from settings import Settings, UserError, project_path
+from common.errors import UserError
+from common.paths import project_path
+from common.settings.load import Settings
 
 NEXT = "train one first: deepspeed train.py"
 # In a published folder: how its model was trained.

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UserError
 from data_prep.tex_scan import math_spans, opaque_spans
-from settings import UserError
 from tokenizer.text_units import is_inline
 
 PACKAGE, SCRIPT = "django-static-mathjax", "static/mathjax/es5/tex-svg-full.js"

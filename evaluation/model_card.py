@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UserError
+from common.paths import project_path
+from common.settings.model import ModelSettings
 from evaluation.results import read_results
-from settings import ModelSettings, UserError, project_path
 from training.metrics import amount, read_metrics
 from training.planner import count_parameters
 

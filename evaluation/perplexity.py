@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/perplexity.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import atomic_write, dump_line, write_json
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import atomic_write, write_json
+from common.jsonl import dump_line
 from evaluation.breakdown import (
     Document,
     Score,
@@ -39,7 +42,6 @@ from evaluation.breakdown import (
 )
 from evaluation.load import LoadedModel, chosen_model, load_model, trained_length
 from evaluation.results import output_folder, record_results
-from settings import UserError, add_config_arguments, run_command, settings_from_args
 
 RESULT = "perplexity.json"
 # Rows of a table on the screen; the page has more.

@@ -22,8 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/plan_run.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_json
-from settings import Settings, UserError, add_config_arguments, project_path, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_json
+from common.paths import project_path
+from common.settings.load import Settings
 from training import planner
 from training.engine import resolve_deepspeed_config
 from training.gpus import GIB, GPUS, Gpu, find_gpu

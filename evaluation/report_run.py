@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python evaluation/report_run.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_json
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.files import write_json
+from common.paths import project_path
 from evaluation.run_curves import window
 from evaluation.run_data import Record, RunData, find_runs, flat, read_run, run_folder, short
 from evaluation.run_figures import run_figures
 from evaluation.run_page import details, image, page, pairs, paragraph, table, write_page
 from evaluation.run_summary import summarize, told, warnings
-from settings import add_config_arguments, project_path, run_command, settings_from_args
 
 # Events in the page's table; metrics.jsonl has all.
 MAX_EVENTS = 200

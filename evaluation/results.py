@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.jsonl import write_json
-from settings import UserError
+from common.errors import UserError
+from common.files import write_json
 
 RESULTS = "results.json"
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import UserError
+from common.settings.model import ModelSettings
 from evaluation.results import RESULTS, read_results
-from settings import ModelSettings, UserError
 from training.metrics import read_metrics
 from training.planner import count_parameters
 from training.run_folder import FINISHED, holder

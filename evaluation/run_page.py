@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.jsonl import write_bytes
+from common.files import write_bytes
 from data_prep.report import STYLE
 
 # Cells of so few characters are not broken into lines.

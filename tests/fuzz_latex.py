@@ -28,8 +28,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from common.settings.data import DataSettings
+from common.settings.load import load_settings
 from data_prep.paper import process_paper
-from settings import DataSettings, load_settings
 
 PAPERS = sorted((Path(__file__).parent / "papers").glob("*.tex"))
 MAX_SECONDS = 10

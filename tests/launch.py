@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from settings import ROOT
+from common.paths import ROOT
 from training.metrics import read_metrics
 
 

@@ -90,7 +90,7 @@ def count_pass(settings: Any, checkpointed: int, monkeypatch: Any) -> int:
 
 def count_step(overrides: list[str], rank: int, processes: int, deepspeed_config: dict[str, Any]) -> dict[str, int]:
     """Bytes of one process before, and at the peaks of backward and of the optimizer's step of its third step."""
-    from settings import load_settings
+    from common.settings.load import load_settings
     from training.engine import build_engine, start_process_group
     from training.kernels import resolve_kernels
 

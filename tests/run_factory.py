@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from settings import ROOT, load_settings
+from common.paths import ROOT
+from common.settings.load import load_settings
 from training.run_folder import identity
 
 OLD_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu", "memory_bytes", "tokens")

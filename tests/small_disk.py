@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from settings import ROOT
+from common.paths import ROOT
 
 
 def on_a_small_disk(folder, size, script):

@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from settings import UserError
+from common.errors import UserError
 from tokenizer.any_tokenizer import (
     SentencePieceFile,
     TokenizersFile,

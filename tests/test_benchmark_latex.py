@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import latex
 from benchmarks.prose_reference import recall_and_precision, reference, words
-from settings import load_settings
+from common.settings.load import load_settings
 from tests.tiny_corpus import bulk_tar
 
 PROSE = "Every continuous function on a compact interval attains its maximum somewhere. " * 30

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import learning, learning_figures
-from data_prep.jsonl import find_split, read_jsonl
-from settings import UserError
+from common.errors import UserError
+from common.jsonl import find_split, read_jsonl
 from tests import tiny_world
 
 WARM, STEPS = 10, 60

@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks import train_cpu, train_gpu
 from benchmarks.training_peers import PEERS
-from settings import UserError, load_settings
+from common.errors import UserError
+from common.settings.load import load_settings
 from tests import tiny_world
 
 SMOKE = ["--smoke", "--device", "cpu", "--seq-len", "64", "--micro-batch-size", "2", "--steps", "2"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from settings import UserError
+from common.errors import UserError
 from training import checkpoint, snapshot
 from training.checkpoint import Checkpoints, Keep, State, batch_of, check_state, damage, finished, last_good, read_state
 

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from data_prep.jsonl import read_jsonl
-from settings import ROOT, UserError
+from common.errors import UserError
+from common.jsonl import read_jsonl
+from common.paths import ROOT
 from tests.tiny_corpus import bulk_tar, record, write_snapshot
 from tests.tiny_pipeline import arguments, outputs, run
 
@@ -235,13 +236,14 @@ def test_a_kill_while_a_shard_is_replaced_costs_an_append_no_paper(library, tmp_
 # Processes the shards in this process, which dies when the files of the first are replaced, but not its marker.
 KILLED_BEFORE_THE_MARKER = """
 import os, sys
-from data_prep import pool, prepare_dataset, shards
+from common import workers
+from data_prep import prepare_dataset, shards
 
 def here(jobs, workers, work, on_progress):
     for job in jobs:
         work(job, lambda position, size: None)
 
-pool.run_jobs = here
+workers.run_jobs = here
 write = shards.write_bytes
 shards.write_bytes = lambda path, data: os._exit(9) if path.suffix == ".json" else write(path, data)
 prepare_dataset.main(sys.argv[1:])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from data_prep.contamination import (
     NgramTable,
     entries_seen,
@@ -13,7 +14,6 @@ from data_prep.contamination import (
     questions_state,
     read_questions,
 )
-from settings import UserError
 
 
 def text(*numbers: int) -> str:

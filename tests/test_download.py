@@ -19,10 +19,11 @@ from email.utils import format_datetime
 
 import pytest
 
+from common.errors import UserError
+from common.paths import ROOT
 from data_prep import bulk_source, download, eprints, harvest, http_client
 from data_prep.http_client import HttpClient, HttpFailure, retry_after
 from data_prep.source import list_archives
-from settings import ROOT, UserError
 from tests.faulty_server import FaultyServer, in_front_of
 from tests.small_disk import on_a_small_disk
 
@@ -524,7 +525,7 @@ def test_a_full_disk_is_one_error_and_the_next_run_goes_on(tmp_path, bucket):
     # The check beforehand is fooled: the disk fills while the tars come in.
     fooled = (
         "import shutil; shutil.disk_usage = lambda path: shutil._ntuple_diskusage(0, 0, 10**12); "
-        "from data_prep.download import main; from settings import run_command; run_command(main)"
+        "from data_prep.download import main; from common.cli import run_command; run_command(main)"
     )
     again = f"{sys.executable} data_prep/download.py sources --out {tmp_path} --yes"
     script = (

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from settings import ROOT, UserError, load_settings
+from common.errors import UserError
+from common.paths import ROOT
+from common.settings.load import load_settings
 from training.engine import resolve_deepspeed_config, single_process_environment
 
 SHIPPED = ROOT / "ds_config.json"
@@ -89,7 +91,7 @@ def test_a_port_that_is_taken_is_named():
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         command = [sys.executable, "-c", script]
         ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
-    assert f"settings.UserError: port {port} is taken" in ended.stderr
+    assert f"common.errors.UserError: port {port} is taken" in ended.stderr
 
 
 def test_what_deepspeed_refuses_is_told_with_the_file(monkeypatch):

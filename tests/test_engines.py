@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from data_prep import engines
-from settings import ROOT, UserError
+from common import engines
+from common.errors import UserError
+from common.paths import ROOT
 from tests.small_disk import on_a_small_disk
 from tests.tiny_corpus import make_corpus
 from tests.tiny_pipeline import arguments, outputs, run
@@ -117,7 +118,7 @@ def dies_on_paper_3(job, progress):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ray_gives_up_a_paper_that_kills_its_workers(tmp_path, cluster):
-    from data_prep.ray_engine import run_jobs
+    from common.ray_workers import run_jobs
     from tests.test_pool import jobs
 
     done = {}

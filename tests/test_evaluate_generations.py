@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation.evaluate_generations import Text, figures, main
-from settings import UserError
 from tests import tiny_world
 from tests.tiny_llama import tiny_llama
 

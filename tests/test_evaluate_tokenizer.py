@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from data_prep.jsonl import atomic_write
-from settings import UserError
+from common.errors import UserError
+from common.files import atomic_write
 from tokenizer.any_tokenizer import AnyTokenizer
 from tokenizer.evaluate_tokenizer import main
 from tokenizer.evaluation_jobs import measure_all

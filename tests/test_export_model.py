@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.errors import UserError
+from common.settings.load import load_settings
 from evaluation import export_model
 from evaluation.export_model import main
-from settings import UserError, load_settings
 from tests import tiny_world
 from tests.launch import train
 from training.model import build_model

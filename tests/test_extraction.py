@@ -12,9 +12,10 @@ import zipfile
 
 import pytest
 
+from common.settings.data import DataSettings
+from common.settings.load import load_settings
 from data_prep import extraction
 from data_prep.extraction import Rejected, read_archive
-from settings import DataSettings, load_settings
 
 SETTINGS = load_settings().data
 PAPER = "\\documentclass{article}\n\\begin{document}\nHello.\n\\end{document}\n"

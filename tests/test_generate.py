@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation.generate import main
 from evaluation.load import load_model
 from evaluation.sampling import (
@@ -23,7 +24,6 @@ from evaluation.sampling import (
     generate_tokens,
     stream_text,
 )
-from settings import UserError
 from tests.tiny_llama import tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]

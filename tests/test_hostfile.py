@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from settings import ROOT
+from common.paths import ROOT
 from tests import tiny_world
 from tests.launch import free_port, launch_environment, losses, only_run
 

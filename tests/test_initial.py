@@ -7,7 +7,8 @@ import struct
 import pytest
 import torch
 
-from settings import UserError, load_settings
+from common.errors import UserError
+from common.settings.load import load_settings
 from tests import tiny_world
 from tests.launch import train
 from training.initial import PRETRAINING, find_initial, load_initial, pretraining_split

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from data_prep.jsonl import atomic_write, dump_line, read_jsonl, temporary_path, write_json
-from settings import UserError
+from common.errors import UserError
+from common.files import atomic_write, temporary_path, write_json
+from common.jsonl import dump_line, read_jsonl
 
 
 def test_round_trip_keeps_unicode_order_and_line_separators(tmp_path):

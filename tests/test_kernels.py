@@ -1,6 +1,6 @@
 import pytest
 
-from settings import load_settings
+from common.settings.load import load_settings
 from training import kernels
 from training.kernels import Kernels, resolve_kernels
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from common.settings.load import load_settings
 from data_prep import language
 from data_prep.language import judge, prose_sample
-from settings import load_settings
 from tests.foreign_papers import SENTENCES, foreign_paper
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "src"

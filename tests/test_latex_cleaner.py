@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from common.settings.load import load_settings
 from data_prep import latex_cleaner
 from data_prep.latex_cleaner import PASSES, clean, steps
 from data_prep.tex_scan import strip_comments
-from settings import load_settings
 
 CASES: dict[str, dict[str, tuple[str, str]]] = {
     "unicode_text": {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation import latex_engine
 from evaluation.latex_engine import compile_text, document, find_engine
-from settings import UserError
 
 ENGINE = shutil.which("pdflatex")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import UserError
+from common.errors import UserError
 from tools.make_sample_corpus import main
 from tools.sample_grammar import plural, tidy, write_paper
 

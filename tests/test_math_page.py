@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation import math_page
 from evaluation.math_page import Sample, to_html
-from settings import UserError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
+from common.settings.load import load_settings
 from evaluation import memorization
 from evaluation.memorization import MIN_TOKENS, longest_matches, ngram_hashes
-from settings import load_settings
 from tests import tiny_world
 from tokenizer import cache_plan
 from tokenizer.cache_plan import dataset_split

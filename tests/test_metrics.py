@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from settings import UserError, load_settings
+from common.errors import UserError
+from common.settings.load import load_settings
 from training.metrics import MetricsLog, StepClock, amount, duration, plot_metrics, read_metrics, step_line
 
 STEP = {

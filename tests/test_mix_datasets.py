@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.jsonl import atomic_write, read_jsonl
+from common.errors import UserError
+from common.files import atomic_write
+from common.jsonl import read_jsonl
+from common.paths import ROOT
+from common.settings.load import load_settings
 from data_prep.mix_datasets import main
 from data_prep.mixture import SourceSettings, load_mixture
 from data_prep.mixture_records import Rejected, digest_of, normalized, to_text
-from settings import ROOT, UserError, load_settings
 from tests import tiny_world
 from tools.make_problem_set import main as make_problems
 from tools.make_problem_set import problems

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from settings import UserError, load_settings
+from common.errors import UserError
+from common.settings.load import load_settings
 from training.kernels import Kernels, resolve_kernels
 from training.model import NextTokenLoss, build_model, document_positions
 

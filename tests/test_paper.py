@@ -8,10 +8,10 @@ import json
 
 import pytest
 
+from common.settings.load import load_settings
 from data_prep import paper
 from data_prep.paper import passes, process_paper, with_metadata
 from data_prep.reasons import REASONS
-from settings import load_settings
 
 SETTINGS = dataclasses.replace(load_settings().data, min_chars=100)
 ENGLISH = (

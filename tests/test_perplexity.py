@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.jsonl import atomic_write
+from common.errors import UserError
+from common.files import atomic_write
+from common.settings.load import load_settings
 from evaluation.breakdown import KINDS, Document, Score, by_group, figures, paired_difference, token_bytes
 from evaluation.load import chosen_model, context_token_of, load_model, newest_export
 from evaluation.perplexity import main, score_documents
 from evaluation.position_loss import position_loss, ranges
 from evaluation.ratio import Ratio
 from evaluation.scoring import Window, window_losses, windows
-from settings import UserError, load_settings
 from tests.tiny_llama import tiny_llama
 
 TEXTS = [

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
+from common.errors import UserError
 from evaluation.plan_run import main
-from settings import UserError
 
 
 def planned(tmp_path, capsys, *arguments):

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from settings import ROOT, UserError, load_settings
+from common.errors import UserError
+from common.paths import ROOT
+from common.settings.load import load_settings
 from training import planner
 
 REFERENCE_CONFIG = {"zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 50_000_000}}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.pool import run_jobs
+from common.errors import UserError
+from common.settings.load import load_settings
+from common.workers import run_jobs
 from data_prep.shards import ShardJob
-from settings import UserError, load_settings
 
 PAPERS = 4
 

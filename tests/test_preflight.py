@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from data_prep.jsonl import atomic_write
-from settings import load_settings
+from common.files import atomic_write
+from common.settings.load import load_settings
 from tests import tiny_world
 from training import preflight
 from training.preflight import Check, Device, checklist, render

@@ -11,10 +11,11 @@ import time
 
 import pytest
 
+from common.errors import UserError
+from common.jsonl import read_jsonl
+from common.paths import ROOT
 from data_prep import prepare_dataset
-from data_prep.jsonl import read_jsonl
 from data_prep.reasons import REASONS
-from settings import ROOT, UserError
 from tests.tiny_corpus import PLANTED, bulk_tar, make_corpus, paper, prose, record, write_snapshot
 from tests.tiny_pipeline import arguments, outputs, run
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from settings import ROOT
+from common.paths import ROOT
 from tests.launch import free_port
 
 SCRIPT = """
 import json, os, sys, time
-from settings import UserError
+from common.errors import UserError
 from training.engine import end_process_group, start_process_group
 from training.processes import Control
 

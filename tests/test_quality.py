@@ -2,10 +2,11 @@
 
 import pytest
 
+from common.errors import UserError
+from common.settings.load import load_settings
 from data_prep import quality
 from data_prep.quality import measure, quality_reason
 from data_prep.reasons import REASONS
-from settings import UserError, load_settings
 from tests.foreign_papers import SENTENCES, foreign_paper
 from tests.not_papers import BAD
 from tests.tiny_corpus import prose

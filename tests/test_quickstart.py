@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import ROOT
+from common.paths import ROOT
 
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv*", "quickstart_out", "raw", "runs", "dataset_train_val", "wandb", "__pycache__", ".*_cache"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from common.errors import UserError
 from data_prep import report
 from data_prep.reasons import REASONS
-from settings import UserError
 
 DATA = {
     "input": {"total": 1000, "metadata_records": 990, "unclaimed_archives": 10},

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UserError
 from evaluation.report_run import main
 from evaluation.run_curves import envelope, running_geometric_mean, running_mean, thin, window
 from evaluation.run_data import read_run
 from evaluation.run_summary import summarize, warnings
-from settings import UserError
 from tests.run_factory import make_run
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from settings import UserError, load_settings
+from common.errors import UserError
+from common.settings.load import load_settings
 from training.resume import CHANGEABLE, changes, changes_text, check_changes
 
 HERE = {"hidden_size": 32, "train": {"learning_rate": 0.1, "seed": 0}, "deepspeed": {"zero_optimization": {"stage": 2}}}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from evaluation.load import load_model
 from evaluation.run_benchmarks import main, table
-from settings import UserError
 from tests.test_perplexity import naive_losses
 from tests.tiny_llama import tiny_llama
 

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from settings import UserError, load_settings
+from common.errors import UserError
+from common.settings.load import load_settings
 from tests import tiny_world
 from training.run_folder import (
     find_run,

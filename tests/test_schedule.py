@@ -1,6 +1,6 @@
 import pytest
 
-from settings import load_settings
+from common.settings.load import load_settings
 from training.schedule import decay_groups, learning_rate
 
 

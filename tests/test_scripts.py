@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from settings import ROOT
+from common.paths import ROOT
 
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))

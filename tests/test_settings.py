@@ -4,8 +4,11 @@ from dataclasses import fields
 
 import pytest
 
-import settings
-from settings import ROOT, UserError, load_settings
+from common.errors import UserError
+from common.paths import ROOT
+from common.settings import load
+from common.settings.load import load_settings
+from common.settings.model import ModelSettings
 
 REFERENCE, QUICKSTART = ROOT / "config.json", ROOT / "examples/quickstart/config.json"
 
@@ -32,7 +35,7 @@ def test_quickstart_has_the_keys_of_the_reference():
 
 def test_every_config_key_is_spelt_out_in_the_shipped_file():
     raw = json.loads(REFERENCE.read_text())
-    for name, kind in settings.SECTIONS.items():
+    for name, kind in load.SECTIONS.items():
         assert list(raw[name]) == [field.name for field in fields(kind)]
 
 
@@ -48,7 +51,7 @@ def test_model_keys_are_fields_of_llama_config():
     from transformers import LlamaConfig
 
     known = LlamaConfig().to_dict()
-    assert {field.name for field in fields(settings.ModelSettings)} <= set(known) | {"head_dim"}
+    assert {field.name for field in fields(ModelSettings)} <= set(known) | {"head_dim"}
 
 
 @pytest.mark.parametrize(
@@ -134,4 +137,4 @@ def test_resolved_configuration_can_be_loaded_again(tmp_path):
 
 
 def test_exported_config_has_model_keys_alone():
-    assert not set(load_settings().model_dict()) & set(settings.SECTIONS)
+    assert not set(load_settings().model_dict()) & set(load.SECTIONS)

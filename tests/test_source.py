@@ -5,6 +5,7 @@ import tarfile
 
 import pytest
 
+from common.errors import UserError
 from data_prep.source import (
     ArchiveRef,
     list_archives,
@@ -16,7 +17,6 @@ from data_prep.source import (
     read_bytes,
     source_files,
 )
-from settings import UserError
 from tests.tiny_corpus import bulk_tar
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from settings import load_settings
+from common.settings.load import load_settings
 from tests import tiny_world
 from tokenizer.token_cache import ensure_token_cache
 from training.preflight import find_splits

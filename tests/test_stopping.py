@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from settings import ROOT, UserError
+from common.errors import UserError
+from common.paths import ROOT
 from tests import tiny_world
 from tests.launch import launch_command, launch_environment, losses, only_run, train
 from training.metrics import read_metrics

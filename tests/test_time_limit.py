@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
+from common.settings.load import load_settings
+from common.time_limit import TimeLimit, time_limit
 from data_prep import paper
-from data_prep.time_limit import TimeLimit, time_limit
-from settings import load_settings
 
 
 def spin(seconds: float = 30) -> None:

@@ -15,8 +15,10 @@ import numpy as np
 import psutil
 import pytest
 
-from data_prep.jsonl import atomic_write
-from settings import ROOT, UserError, load_settings
+from common.errors import UserError
+from common.files import atomic_write
+from common.paths import ROOT
+from common.settings.load import load_settings
 from tests import tiny_world
 from tests.small_disk import on_a_small_disk
 from tokenizer import cache_plan, encoding, token_cache
@@ -205,7 +207,7 @@ def test_any_number_of_workers_and_kills_gives_the_same_bytes(world, monkeypatch
     shutil.rmtree(whole.folder.parent)
 
     code = (
-        "import sys; from tokenizer import cache_plan, encoding, token_cache; from settings import run_command\n"
+        "import sys; from tokenizer import cache_plan, encoding, token_cache; from common.cli import run_command\n"
         f"cache_plan.MAX_SHARD_BYTES = cache_plan.MIN_SHARD_BYTES = {size}\n"
         "run_command(lambda: token_cache.main(sys.argv[1:]))"
     )
@@ -447,7 +449,7 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(world):
     disk.mkdir()
     code = (
         "from tokenizer import cache_plan; cache_plan.MAX_SHARD_BYTES = cache_plan.MIN_SHARD_BYTES = 65536; "
-        "cache_plan.MARGIN = 0; from tokenizer import token_cache; from settings import run_command; "
+        "cache_plan.MARGIN = 0; from tokenizer import token_cache; from common.cli import run_command; "
         f"run_command(lambda: token_cache.main(['--config', '{folder}/config.json', '--workers', '2']))"
     )
     run = f'{sys.executable} -c "{code}"'

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.jsonl import atomic_write
-from settings import ROOT
+from common.files import atomic_write
+from common.paths import ROOT
 from tests import tiny_world
 from tests.launch import free_port, launch_command, launch_environment, losses, only_run, train
 from tokenizer.fingerprint import tokenizer_fingerprint

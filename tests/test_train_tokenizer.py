@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import UserError
+from common.errors import UserError
 from tokenizer.artefacts import HARD_TEXTS, check_tokenizer
 from tokenizer.cache_plan import file_split
 from tokenizer.fingerprint import ARTEFACTS, tokenizer_fingerprint

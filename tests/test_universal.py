@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from settings import ROOT, UserError
+from common.errors import UserError
+from common.paths import ROOT
 from training import universal
 
 SHAPES: list[dict[str, tuple[int, ...]]] = [{"model.wide": (3, 4), "model.long": (5,)}, {"model.norm": (4,)}]

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from settings import load_settings
+from common.settings.load import load_settings
 from tests import tiny_world
 from tokenizer.cache_plan import Split
 from tokenizer.encoding import token_byte_lengths

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.vocabulary import needed_bytes, supported_vocab_size
+from common.vocabulary_size import needed_bytes, supported_vocab_size
 
 
 def test_goes_through_the_measured_points():

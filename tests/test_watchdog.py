@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from settings import ROOT
+from common.paths import ROOT
 from training.watchdog import EXIT_STATUS
 
 SCRIPT = """

@@ -7,7 +7,7 @@ import random
 import string
 from pathlib import Path
 
-from settings import ROOT
+from common.paths import ROOT
 
 WORDS = "let every finite group act on a compact space then the map is open and $x_1 \\in \\mathbb{R}$ holds".split()
 CHARACTERS = string.printable + "éα∈"

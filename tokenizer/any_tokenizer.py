@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 
 # A character is at most four bytes; a tokenizer without offsets that needs more tokens than this for one is not laid
 # over its text.

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.jsonl import COMPRESSED, find_split, open_lines
-from settings import Settings, UserError, project_path
+from common.errors import UserError
+from common.files import COMPRESSED
+from common.jsonl import find_split, open_lines
+from common.paths import project_path
+from common.settings.load import Settings
 from tokenizer.encoding import Encoder
 from tokenizer.fingerprint import tokenizer_fingerprint
 from tokenizer.source_lines import MAX_LINE_BYTES, Source, SourceFile, text_of

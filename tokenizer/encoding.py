@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from settings import Settings, UserError
+from common.errors import UserError
+from common.settings.load import Settings
 from tokenizer.cuts import Cutter, merges_alone_decide
 from tokenizer.source_lines import Source, parts_of
 from tokenizer.token_file import READ_ONLY, TOKEN_DTYPE, Encoded, Shard, write_shard
@@ -89,7 +90,7 @@ def token_byte_lengths(folder: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """The work of one shard (`data_prep/pool.py` hands it out)."""
+    """The work of one shard (`common/workers.py` hands it out)."""
 
     shard: Shard
     source: Source

@@ -24,16 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tokenizer/evaluate_tokenizer.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import write_bytes, write_json
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_bytes, write_json
+from common.paths import project_path
+from common.settings.load import Settings
 from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizers
 from tokenizer.evaluation_jobs import Measured, measure_all, speeds
 from tokenizer.evaluation_tables import tables, text_table

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 from tokenizer.any_tokenizer import AnyTokenizer
 from tokenizer.measures import Tally
 from tokenizer.round_trips import BLOCK, Chunks, Readers, Trips

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 
 # Everything that a folder with a tokenizer must hold for AutoTokenizer and SentencePiece.
 ARTEFACTS = ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from data_prep.vocabulary import MULTIPLE, needed_bytes, supported_vocab_size
-from settings import Settings, UserError
+from common.errors import UserError
+from common.settings.load import Settings
+from common.vocabulary_size import MULTIPLE, needed_bytes, supported_vocab_size
 from tokenizer.cache_plan import size_text
 from tokenizer.latex_pieces import SPACE, STAND_INS, Sample, boosted, required_characters, write_counts
 from tokenizer.standard_commands import standard_commands

@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 from tokenizer.any_tokenizer import AnyTokenizer, SentencePieceFile, TransformersFolder, load_tokenizer
 
 MAX_CHARS = 400

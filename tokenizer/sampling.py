@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.jsonl import parse_line
-from settings import UserError
+from common.errors import UserError
+from common.jsonl import parse_line
 from tokenizer.source_lines import Source, SourceFile
 
 # How prepare_dataset.py writes a record: the id opens it, categories and year follow its text. Within a string a quote

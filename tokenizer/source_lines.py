@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.jsonl import COMPRESSED, open_lines, parse_line, write_json
-from settings import UserError
+from common.errors import UserError
+from common.files import COMPRESSED, write_json
+from common.jsonl import open_lines, parse_line
 
 # No record is that long: a file without line ends must not end up in memory.
 MAX_LINE_BYTES = 1 << 30

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.jsonl import open_lines, parse_line, split_paths
-from settings import UserError
+from common.errors import UserError
+from common.jsonl import open_lines, parse_line, split_paths
 from tokenizer.any_tokenizer import shortest_endings
 from tokenizer.latex_pieces import cut
 

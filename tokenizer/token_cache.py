@@ -25,18 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tokenizer/token_cache.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.engines import available_cores
-from data_prep.jsonl import COMPRESSED, TEMPORARY
-from data_prep.pool import run_jobs
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.engines import available_cores
+from common.errors import UserError
+from common.files import COMPRESSED, TEMPORARY
+from common.paths import project_path
+from common.settings.load import Settings
+from common.workers import run_jobs
 from tokenizer.cache_plan import Plan, Split, Work, dataset_split, file_split, forecast, shard_size, size_text
 from tokenizer.encoding import ShardJob, load_encoder, make_shard
 from tokenizer.fingerprint import tokenizer_fingerprint

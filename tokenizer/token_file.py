@@ -22,8 +22,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from data_prep.jsonl import atomic_write, parse_line, write_json
-from settings import UserError
+from common.errors import UserError
+from common.files import atomic_write, write_json
+from common.jsonl import parse_line
 from tokenizer.source_lines import Source, SourceFile
 
 MAGIC = b"TEXTOKEN"

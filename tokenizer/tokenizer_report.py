@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.jsonl import write_bytes, write_json
+from common.files import write_bytes, write_json
 from tokenizer.any_tokenizer import load_tokenizer
 from tokenizer.latex_pieces import pretokens
 from tokenizer.measures import Tally

@@ -34,17 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tokenizer/train_tokenizer.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import find_split, write_json
-from data_prep.vocabulary import needed_bytes, supported_vocab_size
-from settings import (
-    Settings,
-    UserError,
-    add_config_arguments,
-    project_path,
-    repeated_flags,
-    run_command,
-    settings_from_args,
-)
+from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
+from common.errors import UserError
+from common.files import write_json
+from common.jsonl import find_split
+from common.paths import project_path
+from common.settings.load import Settings
+from common.vocabulary_size import needed_bytes, supported_vocab_size
 from tokenizer.artefacts import check_tokenizer, write_transformers_files
 from tokenizer.cache_plan import Split, dataset_split, file_split, size_text
 from tokenizer.fingerprint import ARTEFACTS, MANIFEST

@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tools/make_problem_set.py`
     sys.path.insert(0, str(ROOT))
 
-from data_prep.jsonl import atomic_write, dump_line
-from settings import UserError, run_command
+from common.cli import run_command
+from common.errors import UserError
+from common.files import atomic_write
+from common.jsonl import dump_line
 
 Problem = tuple[str, str]
 # Draws of one kind in a row that gave nothing new, before the set is taken to be exhausted.

@@ -35,7 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tools/make_sample_corpus.py`
     sys.path.insert(0, str(ROOT))
 
-from settings import DEFAULT_CONFIG, UserError, add_config_arguments, project_path, run_command, settings_from_args
+from common.cli import add_config_arguments, run_command, settings_from_args
+from common.errors import UserError
+from common.paths import DEFAULT_CONFIG, project_path
 from tools.sample_grammar import Paper, between, pick, write_paper
 
 # Of this generator's output: a change of the text or of the layout gets a new number, so that old samples show.

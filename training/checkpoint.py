@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 from training.processes import Control
 
 NAME = re.compile(r"step-(\d{8})")

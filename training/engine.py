@@ -12,7 +12,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from settings import Settings, UserError
+from common.errors import UserError
+from common.settings.load import Settings
 
 if TYPE_CHECKING:
     from training.initial import Initial

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.jsonl import find_split
-from settings import ModelSettings, Settings, UserError, project_path
+from common.errors import UserError
+from common.jsonl import find_split
+from common.paths import project_path
+from common.settings.load import Settings
+from common.settings.model import ModelSettings
 from tokenizer.cache_plan import Split, file_split
 from tokenizer.fingerprint import tokenizer_fingerprint
 from training import checkpoint

@@ -9,7 +9,7 @@ import importlib.util
 import shutil
 from dataclasses import dataclass, field
 
-from settings import Settings
+from common.settings.load import Settings
 
 # What "auto" means, by device: measured on the CPU by benchmarks/loss.py; on GPUs from the pieces' own figures, to be
 # measured there by benchmarks/train_gpu.py.

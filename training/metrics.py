@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from settings import Settings, UserError
+from common.errors import UserError
+from common.settings.load import Settings
 
 Record = dict[str, Any]
 

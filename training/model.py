@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from settings import Settings, UserError
+from common.errors import UserError
+from common.settings.load import Settings
 from training.kernels import Kernels, resolve_kernels
 from training.loss import mean_loss, token_losses
 from training.planner import checkpointed_layers

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from settings import ModelSettings, Settings, TrainSettings
+from common.settings.load import Settings
+from common.settings.model import ModelSettings
+from common.settings.train import TrainSettings
 from training.gpus import find_gpu
 from training.kernels import AUTO_LAYERS, AUTO_LOSS, liger_is_here
 

@@ -14,8 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.jsonl import COMPRESSED, find_split
-from settings import Settings, UserError, project_path
+from common.errors import UserError
+from common.files import COMPRESSED
+from common.jsonl import find_split
+from common.paths import project_path
+from common.settings.load import Settings
 from tokenizer import token_cache
 from tokenizer.cache_plan import Split, dataset_split, size_text
 from tokenizer.fingerprint import IDENTITY, tokenizer_fingerprint

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 
 
 class Control:

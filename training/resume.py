@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 
 # Everything else makes another model, another order of the data or another optimizer out of the run.
 CHANGEABLE = {

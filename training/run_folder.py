@@ -18,8 +18,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from data_prep.jsonl import write_json
-from settings import ROOT, Settings, TrainSettings, UserError, project_path
+from common.errors import UserError
+from common.files import write_json
+from common.paths import ROOT, project_path
+from common.settings.load import Settings
+from common.settings.train import TrainSettings
 from tokenizer.fingerprint import ARTEFACTS, MANIFEST
 from training.resume import Changes, changes, check_changes
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from settings import TrainSettings
+from common.settings.train import TrainSettings
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 
 # Steps that a loss is compared with, and how many there must be.
 WINDOW_STEPS = 100

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from settings import UserError
+from common.errors import UserError
 
 LAUNCHER_GONE = 1_000
 # Highest first, where processes differ in what they heard.

@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from settings import Settings, UserError, project_path
+from common.errors import UserError
+from common.paths import project_path
+from common.settings.load import Settings
 from training import checkpoint, planner, preflight, universal
 from training.data import Loader, PackedSequences, step_seed
 from training.engine import build_engine

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from settings import UserError
+from common.errors import UserError
 
 MODEL_FILE = "mp_rank_00_model_states.pt"
 SHARDS = "*_optim_states.pt"

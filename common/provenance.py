@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -11,34 +10,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from settings import ROOT, DataSettings
+from common.paths import ROOT
 
-PACKAGE = "data_prep"
-# Knobs of data.* by stage. Where files lie and how many processes work changes no output; every knob not named here
-# belongs to the papers, so that a new one is safe without being listed.
-METADATA_KNOBS = (
-    *("categories", "primary_category_only", "year_min", "year_max", "licenses", "drop_withdrawn"),
-    "abstract_min_chars",
-)
-COLLECTION_KNOBS = (
-    *("near_duplicates", "near_duplicate_similarity", "val_fraction", "split_seed"),
-    *("max_val_overlap", "benchmarks", "max_benchmark_overlap", "contaminated"),
-    *("output_file_bytes", "compress", "limit", "months", "reject_samples", "shard_papers"),
-)
-NEUTRAL_KNOBS = ("metadata", "source", "out", "workers")
-
-
-def knobs(settings: DataSettings, stage: str) -> dict[str, Any]:
-    """The knobs of one stage: "metadata", "papers" or "collection"."""
-    values = dataclasses.asdict(settings)
-    if stage == "papers":
-        named = METADATA_KNOBS + COLLECTION_KNOBS + NEUTRAL_KNOBS
-        return {key: value for key, value in values.items() if key not in named}
-    return {key: values[key] for key in {"metadata": METADATA_KNOBS, "collection": COLLECTION_KNOBS}[stage]}
+# Of these packages a module counts for what it is imported by; knobs are in the fingerprints by their values already.
+PACKAGES = ("common", "reports", "data_prep")
+NEUTRAL = ("common.settings", "common.errors", "common.cli", "common.paths")
 
 
 def module_hashes(roots: Iterable[str]) -> dict[str, str]:
-    """sha256 of the named modules of data_prep and of all modules of it that they import, by file name.
+    """sha256 of the named modules ("data_prep.shards") and of all modules that they import, by path in the project.
 
     The imports are read from the code, lazy ones included, so that a module added later is not forgotten.
     """
@@ -46,11 +26,12 @@ def module_hashes(roots: Iterable[str]) -> dict[str, str]:
     todo = list(roots)
     while todo:
         name = todo.pop()
-        path = ROOT / PACKAGE / f"{name}.py"
-        if f"{name}.py" in hashes or not path.is_file():
+        file = f"{name.replace('.', '/')}.py"
+        path = ROOT / file
+        if file in hashes or not path.is_file():
             continue
         code = path.read_bytes()
-        hashes[f"{name}.py"] = hashlib.sha256(code).hexdigest()
+        hashes[file] = hashlib.sha256(code).hexdigest()
         todo += _imported(code)
     return dict(sorted(hashes.items()))
 
@@ -64,8 +45,8 @@ def _imported(code: bytes) -> list[str]:
             names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        found += [name.split(".")[1] for name in names if name.startswith(f"{PACKAGE}.")]
-    return found
+        found += [name for name in names if name.startswith(tuple(f"{package}." for package in PACKAGES))]
+    return [name for name in found if not name.startswith(NEUTRAL)]
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from data_prep.pool import MAX_DEATHS, OnProgress, ShardT, Work, without_killers
-from settings import ROOT, UserError
+from common.errors import UserError
+from common.paths import ROOT
+from common.workers import MAX_DEATHS, OnProgress, ShardT, Work, without_killers
 
 # Shards in flight for each core: one that runs and one that waits for it.
 QUEUED_PER_CORE = 2

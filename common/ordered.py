@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from settings import UserError
+from common.errors import UserError
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
-from settings import UserError
+from common.errors import UserError
 
 
 class Shard(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from data_prep.pool import ShardT, Work
+from common.workers import ShardT, Work
 
 ENGINES = ("local", "ray")
 
@@ -25,15 +25,15 @@ class Engine:
     address: str | None = None
 
     def run(self, jobs: Iterable[ShardT], count: int, work: Work[ShardT], progress: Progress) -> None:
-        """Run `work` on each of the `count` jobs; see `pool.run_jobs` for what it raises."""
+        """Run `work` on each of the `count` jobs; see `workers.run_jobs` for what it raises."""
         if self.name == "ray":
-            from data_prep import ray_engine
+            from common import ray_workers
 
-            ray_engine.run_jobs(jobs, self.workers, work, progress.update, self.address)
+            ray_workers.run_jobs(jobs, self.workers, work, progress.update, self.address)
         else:
-            from data_prep import pool
+            from common import workers
 
-            pool.run_jobs(jobs, min(self.workers or available_cores(), count), work, progress.update)
+            workers.run_jobs(jobs, min(self.workers or available_cores(), count), work, progress.update)
 
     def describe(self, count: int) -> str:
         if self.name == "ray":
