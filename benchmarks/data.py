@@ -30,11 +30,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/data.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command
-from data_prep.snapshot import read_snapshot
-from data_prep.source import list_archives, read_bytes
+from data_prep.papers.archives import list_archives, read_bytes
+from data_prep.papers.metadata import read_snapshot
 
 # arXiv, for the projection: papers, bytes of text and of archives, cores.
 PAPERS, TEXT_BYTES, ARCHIVE_BYTES, CORES = 3e6, 200e9, 3e12, 16
@@ -161,17 +161,18 @@ def measured_run(args: argparse.Namespace, place: Path, workers: int) -> dict[st
 def run_pipeline(command: list[str], result: Any) -> None:
     """Runs in a process of its own: the pipeline, and what the kernel counts of it and of its workers."""
     from data_prep import prepare_dataset
+    from data_prep.pipeline import stages
 
     sys.stdout = open(os.devnull, "w")
     own: list[float] = []
-    real = prepare_dataset.process_papers
+    real = stages.process_papers
 
     def watched(*arguments: Any) -> None:
         before = processor_seconds(resource.RUSAGE_SELF)
         real(*arguments)
         own.append(processor_seconds(resource.RUSAGE_SELF) - before)
 
-    setattr(prepare_dataset, "process_papers", watched)  # noqa: B010
+    setattr(stages, "process_papers", watched)  # noqa: B010
     started = time.monotonic()
     prepare_dataset.main(command)
     result.send(

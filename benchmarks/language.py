@@ -18,15 +18,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/language.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 import itertools
 
 from common.cli import add_config_arguments, run_command, settings_from_args
-from data_prep.language import Verdict, judge
-from data_prep.paper import process_paper
-from data_prep.source import list_archives, read_bytes
-from data_prep.tex_scan import math_spans
+from data_prep.latex.scanner import math_spans
+from data_prep.papers.archives import list_archives, read_bytes
+from data_prep.pipeline.process_paper import process_paper
+from data_prep.screening.language import Verdict, judge
 
 # Share of a paragraph's characters that are mathematics, from which on it is formula-heavy.
 FORMULA_HEAVY = 0.3

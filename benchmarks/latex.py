@@ -31,19 +31,22 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/latex.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from benchmarks.prose_reference import recall_and_precision, reference, words
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.settings.data import DataSettings
-from data_prep.balance import imbalances
-from data_prep.extraction import Rejected, archives_of, read_archive
-from data_prep.flatten import flatten
-from data_prep.latex_cleaner import passes, unicode_text
-from data_prep.latex_commands import PROTECTED_COMMANDS
-from data_prep.source import paper_id_of
-from data_prep.tex_scan import hide_verbatim, show_verbatim
+from data_prep.archive.flatten import flatten
+from data_prep.archive.formats import read_archive
+from data_prep.archive.from_disk import archives_of
+from data_prep.latex.balance import imbalances
+from data_prep.latex.clean import passes
+from data_prep.latex.commands import PROTECTED_COMMANDS
+from data_prep.latex.passes.unicode_text import unicode_text
+from data_prep.latex.scanner import hide_verbatim, show_verbatim
+from data_prep.papers.ids import paper_id_of
+from data_prep.screening.reasons import Rejected
 
 FLOOR_RUNS = 3
 SHORT = 200  # words of reference prose; shorter documents are reported apart

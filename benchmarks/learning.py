@@ -31,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/learning.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from benchmarks.learning_figures import KINDS, REGIMES, all_figures, by_regime, plot, table
 from common.cli import add_config_arguments, run_command

@@ -21,10 +21,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/minhash.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
-from data_prep.minhash import PERMUTATIONS, SHINGLE_WORDS, ngram_hashes, signature, word_hashes
+from data_prep.dedup.minhash import PERMUTATIONS, SHINGLE_WORDS, ngram_hashes, signature, word_hashes
 
 WORD = re.compile(r"[a-z0-9\x80-\U0010ffff]+")
 # Documents of the slowest peer.
@@ -79,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cleaned(args: argparse.Namespace) -> list[str]:
-    from data_prep.paper import process_paper
-    from data_prep.source import list_archives, read_bytes
+    from data_prep.papers.archives import list_archives, read_bytes
+    from data_prep.pipeline.process_paper import process_paper
 
     settings = dataclasses.replace(settings_from_args(args).data, languages=None)
     outcomes = (process_paper(read_bytes(ref), ref.name, None, settings) for ref in list_archives(args.source))

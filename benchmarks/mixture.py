@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/mixture.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import run_command
 from common.errors import UserError

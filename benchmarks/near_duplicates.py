@@ -21,12 +21,12 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/near_duplicates.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.files import write_bytes
-from data_prep.dedup import BANDS, ROWS, near_groups
-from data_prep.minhash import PERMUTATIONS, SHINGLE_WORDS, signature
+from data_prep.dedup.clusters import BANDS, ROWS, near_groups
+from data_prep.dedup.minhash import PERMUTATIONS, SHINGLE_WORDS, signature
 
 LEVELS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 WORDS = 600

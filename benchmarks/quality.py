@@ -16,13 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/quality.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 import numpy as np
 
 from benchmarks.language import corpus_texts
 from common.cli import add_config_arguments, run_command, settings_from_args
-from data_prep.quality import NOISE_CHARS, measure, quality_reason
+from data_prep.screening.quality import NOISE_CHARS, measure, quality_reason
 
 MEASURES = ("words", "repeated", "listings", "compression")
 QUANTILES = (0, 0.01, 0.5, 0.99, 1)

@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python benchmarks/train_gpu.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from benchmarks.training_peers import step_master, train_cache
 from common.cli import add_config_arguments, run_command, settings_from_args

@@ -18,7 +18,7 @@ NEUTRAL = ("common.settings", "common.errors", "common.cli", "common.paths")
 
 
 def module_hashes(roots: Iterable[str]) -> dict[str, str]:
-    """sha256 of the named modules ("data_prep.shards") and of all modules that they import, by path in the project.
+    """sha256 of the named modules ("data_prep.pipeline.shards") and of all that they import, by path in the project.
 
     The imports are read from the code, lazy ones included, so that a module added later is not forgotten.
     """

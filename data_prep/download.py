@@ -29,22 +29,22 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/download.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import TEMPORARY, atomic_write
 from common.paths import project_path
 from common.settings.data import DataSettings
-from data_prep import bulk_source, eprints, harvest, oai
-from data_prep.http_client import ARXIV_SECONDS, HttpClient, HttpFailure
-from data_prep.snapshot import record_problem
-from data_prep.source import parse_months
+from data_prep.fetch import bulk_tars, eprints, harvest, oai
+from data_prep.fetch.http_client import ARXIV_SECONDS, HttpClient, HttpFailure
+from data_prep.papers.ids import parse_months
+from data_prep.papers.metadata import record_problem
 
 # The snapshot as Kaggle serves it: a zip of one JSON-lines file.
 SNAPSHOT_URL = "https://www.kaggle.com/api/v1/datasets/download/Cornell-University/arxiv"
 SNAPSHOT_PAGE = "https://www.kaggle.com/datasets/Cornell-University/arxiv"
-GB = bulk_source.GB
+GB = bulk_tars.GB
 LONGEST_BETWEEN = 3600  # seconds
 FAILED = 1  # exit status where some tars or papers are missing in the end
 
@@ -93,7 +93,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     group.add_argument("--months", metavar="A:B", help="months of submission, YYMM:YYMM (data.months; null: all)")
     group.add_argument("--list", action="store_true", help="show what there is, what is missing and its cost; no more")
     group.add_argument("--yes", action="store_true", help="do not ask before spending")
-    group.add_argument("--price", type=float, default=bulk_source.PRICE_PER_GB, help="US dollars a GB (default: 0.09)")
+    group.add_argument("--price", type=float, default=bulk_tars.PRICE_PER_GB, help="US dollars a GB (default: 0.09)")
     group.add_argument("--parallel", type=int, default=4, help="tars at a time (default: 4)")
     group.add_argument("--verify", action="store_true", help="read the tars that are there again, and check their md5")
     group = groups["metadata"]
@@ -150,13 +150,13 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
     if not 0 <= args.price < float("inf"):
         raise UserError(f"--price is {args.price:g}, expected US dollars a GB, 0 or more")
     months = parse_months(args.months or data.months)
-    client = bulk_source.connect(args.parallel)
-    listed = bulk_source.fetch_manifest(client, place, say)
-    tars = bulk_source.within(listed, months)
+    client = bulk_tars.connect(args.parallel)
+    listed = bulk_tars.fetch_manifest(client, place, say)
+    tars = bulk_tars.within(listed, months)
     if not tars:
         first, last = listed[0].month, listed[-1].month
         raise UserError(f"the manifest has no tar of these months; it reaches from {first} to {last}")
-    folder = bulk_source.Folder(place)
+    folder = bulk_tars.Folder(place)
     if args.verify:
         for tar in tars:
             folder.checked.pop(tar.name, None)
@@ -165,14 +165,14 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
         if (place / tar.name).exists():
             say(f"{tar.name}: is not the file that the manifest means (size or md5); it will be fetched again")
     left = sum(folder.bytes_left(tar) for tar in missing)
-    print(bulk_source.months_table(tars, args.price))
+    print(bulk_tars.months_table(tars, args.price))
     print(
         f"{len(tars) - len(missing):,} of {len(tars):,} tars are in {place}; {left / GB:,.2f} GB are to come: "
         f"{left / GB * args.price:,.2f} USD at {args.price:g} USD/GB (--price)"
     )
     if args.list or not missing:
         return 0
-    bulk_source.check_space(place, left)
+    bulk_tars.check_space(place, left)
     if not args.yes:
         if not sys.stdin.isatty():
             raise UserError("this costs money and there is no terminal to ask on: add --yes")
@@ -184,7 +184,7 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
             print("nothing downloaded")
             return 0
     with byte_bar(left, "sources") as bar:
-        problems = bulk_source.download_tars(client, missing, folder, args.parallel, bar.update, say)
+        problems = bulk_tars.download_tars(client, missing, folder, args.parallel, bar.update, say)
     for problem in sorted(problems):
         print(f"problem: {problem}", file=sys.stderr)
     print(f"{len(missing) - len(problems):,} tars downloaded, {len(problems):,} failed; all in {place}")
@@ -261,7 +261,7 @@ def unpack(archive: Path, snapshot: Path) -> int:
 
 def _copy_lines(file: IO[bytes] | gzip.GzipFile, size: int | None, snapshot: Path) -> int:
     lines = 0
-    bulk_source.check_space(snapshot.parent, size or 0)
+    bulk_tars.check_space(snapshot.parent, size or 0)
     with atomic_write(snapshot) as out, byte_bar(size, "unpacking") as bar:
         for line in _sound_lines(file):
             if not lines:
@@ -313,7 +313,7 @@ def get_updates(args: argparse.Namespace, snapshot: Path) -> int:
             print(f"harvesting {plan}, by {args.oai_url}")
         harvest_pages(client, args.oai_url, store, plan)
         size = snapshot.stat().st_size if snapshot.exists() else 0
-        bulk_source.check_space(snapshot.parent, size + store.path.stat().st_size)
+        bulk_tars.check_space(snapshot.parent, size + store.path.stat().st_size)
         with byte_bar(size, "merging") as bar:
             counts = store.merge(snapshot, lambda data: bar.update(len(data)))
         last, missing = store.last_day(), store.missing()

@@ -4,11 +4,11 @@ r"""Mix datasets for training on: instruction sets, chats and plain text to trai
     deepspeed train.py --set data.out=dataset_post_training --set train.init_from=runs/NAME \
         --set train.learn_from=answers
 
-The mixture file (data_prep/mixture.py has its keys) names sources: JSON lines, JSON, Parquet, or datasets of the hub;
-how a record becomes a text; and how much of each is wanted. Texts are normalized, duplicates within the mixture and of
-what was trained on before are left out, as is what holds benchmark questions. OUT gets what prepare_dataset.py writes,
-too: the splits, manifest.json, report/, rejected/. The output depends on input, mixture file and seed alone; what has
-been done of a mixture that was killed is not done again.
+The mixture file (data_prep/mixtures/config.py has its keys) names sources: JSON lines, JSON, Parquet, or datasets of
+the hub; how a record becomes a text; and how much of each is wanted. Texts are normalized, duplicates within the
+mixture and of what was trained on before are left out, as is what holds benchmark questions. OUT gets what
+prepare_dataset.py writes, too: the splits, manifest.json, report/, rejected/. The output depends on input, mixture file
+and seed alone; what has been done of a mixture that was killed is not done again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/mix_datasets.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
 from common.engines import available_cores
 from common.errors import UserError
 from common.paths import project_path
 from common.settings.load import Settings
-from data_prep.mixture import Mixture, load_mixture
+from data_prep.mixtures.config import Mixture, load_mixture
 
 MODULES = tuple(f"data_prep.{name}" for name in ("mix_datasets", "mixture_choice", "mixture_stage", "mixture_records"))
 NO_CLUSTER = b'"cluster": null, "source": '
@@ -76,9 +76,9 @@ def _make(
 ) -> dict[str, Any]:
     """What `mix` does where it has the folder for itself."""
     from common.files import write_bytes, write_json
-    from data_prep.mixture_choice import choose
     from data_prep.mixture_report import mixture_card, write_report
-    from data_prep.mixture_stage import prepare
+    from data_prep.mixtures.selection import choose
+    from data_prep.mixtures.source_stage import prepare
 
     stages = [prepare(source, work, workers, mixture.reject_samples) for source in mixture.sources]
     choice = choose(stages, mixture, work, workers)
@@ -107,9 +107,9 @@ def _make(
 def _inputs(mixture: Mixture) -> list[Any]:
     """Size and time of every file that the mixture reads, by name."""
     from common.provenance import file_state
-    from data_prep.contamination import questions_state
-    from data_prep.mixture_choice import SPLITS, earlier_files
-    from data_prep.mixture_records import source_files
+    from data_prep.dedup.ngram_table import questions_state
+    from data_prep.mixtures.records import source_files
+    from data_prep.mixtures.selection import SPLITS, earlier_files
 
     files = [path for source in mixture.sources for path in source_files(source)]
     files += [path for split in SPLITS for path in earlier_files(mixture, split)]
@@ -146,8 +146,8 @@ def _write_splits(out: Path, stages: Sequence[Any], choice: Any, settings: Setti
     from tqdm import tqdm
 
     from common.jsonl import split_paths
-    from data_prep.assemble import SplitWriter, file_names
-    from data_prep.mixture_choice import CODE, SPLITS, document_names
+    from data_prep.mixtures.selection import CODE, SPLITS, document_names
+    from data_prep.pipeline.write_splits import SplitWriter, file_names
 
     names, sizes = document_names(choice, stages), _final_sizes(stages, choice)
     written = {}
@@ -217,7 +217,7 @@ def _counts(stages: Sequence[Any], choice: Any) -> dict[str, Any]:
     Raises:
         RuntimeError: it does not add up.
     """
-    from data_prep.mixture_choice import OUTCOMES, SPLITS
+    from data_prep.mixtures.selection import OUTCOMES, SPLITS
 
     found = {}
     for number, stage in enumerate(stages):
@@ -244,7 +244,7 @@ def _samples(stages: Sequence[Any], choice: Any, mixture: Mixture) -> dict[str, 
     import numpy as np
 
     from common.samples import Samples
-    from data_prep.mixture_choice import OUTCOMES, SPLITS, document_names
+    from data_prep.mixtures.selection import OUTCOMES, SPLITS, document_names
 
     names, samples = document_names(choice, stages), Samples(mixture.reject_samples)
     for number in np.flatnonzero(choice.outcome >= len(SPLITS)).tolist():
@@ -273,7 +273,7 @@ def _write_rejected(out: Path, samples: dict[str, list[dict[str, Any]]]) -> None
 
 def print_result(out: Path, manifest: dict[str, Any], flags: str) -> None:
     """Counts by source, sizes, where to look, and the next command."""
-    from data_prep.mixture_records import MIX_REASONS
+    from data_prep.mixtures.records import MIX_REASONS
 
     whole = sum(source["train_bytes"] for source in manifest["sources"].values()) or 1
     for name, source in manifest["sources"].items():
@@ -301,7 +301,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Mix datasets (JSON lines, Parquet, hub) into the splits that training on reads.",
         epilog="example: python data_prep/mix_datasets.py --mixture examples/post_training/mixture.json --out mixed",
     )
-    parser.add_argument("--mixture", type=Path, required=True, help="the mixture file (JSON; see data_prep/mixture.py)")
+    parser.add_argument(
+        "--mixture", type=Path, required=True, help="the mixture file (JSON; see data_prep/mixtures/config.py)"
+    )
     parser.add_argument(
         "--out", type=Path, help="folder of the splits (default: dataset_post_training in the project's folder)"
     )

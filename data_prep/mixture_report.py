@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes, write_json
-from data_prep.dataset_card import data_files
-from data_prep.mixture_choice import CODE, Choice
-from data_prep.mixture_records import MIX_REASONS
-from data_prep.mixture_stage import Stage
+from data_prep.mixtures.records import MIX_REASONS
+from data_prep.mixtures.selection import CODE, Choice
+from data_prep.mixtures.source_stage import Stage
+from data_prep.pipeline.dataset_card import data_files
 from data_prep.report import STYLE
 
 # Documents shown of each source, and characters of each.

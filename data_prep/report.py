@@ -20,12 +20,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python data_prep/report.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import run_command
 from common.errors import UserError
 from common.files import write_bytes, write_json
-from data_prep.reasons import REASONS
+from data_prep.screening.reasons import REASONS
 
 # Counters of the judge of languages: the evidence that decided, and what it found.
 LANGUAGE_RULE, LANGUAGE = "language_by_", "language_"

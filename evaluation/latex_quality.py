@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from data_prep.tex_scan import MATH_ENVIRONMENTS, opaque_spans
+from data_prep.latex.scanner import MATH_ENVIRONMENTS, opaque_spans
 
 # What can be wrong; "unclosed" only in a text that has come to its own end.
 FAULTS = {

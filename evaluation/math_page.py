@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from data_prep.tex_scan import math_spans, opaque_spans
+from data_prep.latex.scanner import math_spans, opaque_spans
 from tokenizer.text_units import is_inline
 
 PACKAGE, SCRIPT = "django-static-mathjax", "static/mathjax/es5/tex-svg-full.js"

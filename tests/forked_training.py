@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 import deepspeed
 import torch

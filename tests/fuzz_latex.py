@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from common.settings.data import DataSettings
 from common.settings.load import load_settings
-from data_prep.paper import process_paper
+from data_prep.pipeline.process_paper import process_paper
 
 PAPERS = sorted((Path(__file__).parent / "papers").glob("*.tex"))
 MAX_SECONDS = 10

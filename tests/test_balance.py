@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.balance import imbalances
+from data_prep.latex.balance import imbalances
 
 
 @pytest.mark.parametrize(

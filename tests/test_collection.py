@@ -237,7 +237,8 @@ def test_a_kill_while_a_shard_is_replaced_costs_an_append_no_paper(library, tmp_
 KILLED_BEFORE_THE_MARKER = """
 import os, sys
 from common import workers
-from data_prep import prepare_dataset, shards
+from data_prep import prepare_dataset
+from data_prep.pipeline import shards
 
 def here(jobs, workers, work, on_progress):
     for job in jobs:

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from data_prep.contamination import (
-    NgramTable,
-    entries_seen,
-    ngrams_of,
-    open_table,
-    questions_state,
-    read_questions,
-)
+from data_prep.dedup.ngram_table import NgramTable, entries_seen, ngrams_of, open_table, questions_state, read_questions
 
 
 def text(*numbers: int) -> str:

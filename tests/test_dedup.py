@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from data_prep.dedup import BANDS, ROWS, WINDOW, clusters_of, exact_groups, near_groups, similarity
-from data_prep.minhash import PERMUTATIONS, signature, text_digest, word_hashes
+from data_prep.dedup.clusters import BANDS, ROWS, WINDOW, clusters_of, exact_groups, near_groups, similarity
+from data_prep.dedup.minhash import PERMUTATIONS, signature, text_digest, word_hashes
 
 
 def exact_clusters(texts, lengths):

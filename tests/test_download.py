@@ -21,9 +21,10 @@ import pytest
 
 from common.errors import UserError
 from common.paths import ROOT
-from data_prep import bulk_source, download, eprints, harvest, http_client
-from data_prep.http_client import HttpClient, HttpFailure, retry_after
-from data_prep.source import list_archives
+from data_prep import download
+from data_prep.fetch import bulk_tars, eprints, harvest, http_client
+from data_prep.fetch.http_client import HttpClient, HttpFailure, retry_after
+from data_prep.papers.archives import list_archives
 from tests.faulty_server import FaultyServer, in_front_of
 from tests.small_disk import on_a_small_disk
 
@@ -55,8 +56,8 @@ def run(*arguments, **environment):
 @pytest.fixture
 def quick(monkeypatch):
     """Pauses after failures that a test can wait for."""
-    monkeypatch.setattr(bulk_source, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(bulk_source, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(bulk_tars, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bulk_tars, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(http_client, "LONGEST_PAUSE", 0.02)
 
 
@@ -276,7 +277,7 @@ def s3():
         "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
     )
     client.create_bucket(Bucket="arxiv")
-    for key, data in {**TARS, bulk_source.MANIFEST: manifest(TARS)}.items():
+    for key, data in {**TARS, bulk_tars.MANIFEST: manifest(TARS)}.items():
         client.put_object(Bucket="arxiv", Key=key, Body=data)
     yield url
     server.stop()
@@ -433,7 +434,7 @@ class LyingBucket(FaultyServer):
     def __init__(self, answer, monkeypatch):
         def all_answers(path, query, headers):
             key = path.removeprefix("/arxiv/")
-            if key == bulk_source.MANIFEST:
+            if key == bulk_tars.MANIFEST:
                 return 200, {}, manifest(TARS)
             return answer(TARS[key], int(headers["Range"][6:].partition("-")[0]))
 
@@ -462,7 +463,7 @@ def test_interrupted_among_failures_it_ends_soon_and_says_so(tmp_path, monkeypat
         while len(server.requests) < 6:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=bulk_source.TIMEOUT)
+        _, told = process.communicate(timeout=bulk_tars.TIMEOUT)
     assert process.returncode == 130 and "stopping" in told and "Traceback" not in told
 
 
@@ -494,7 +495,7 @@ def test_a_manifest_that_says_it_twice_counts_once():
     twice = manifest(TARS).replace(
         b"<arXivSRC>", b"<arXivSRC>" + manifest(TARS)[manifest(TARS).index(b"<file>") :].partition(b"<timestamp>Thu")[0]
     )
-    assert bulk_source.parse_manifest(twice) == bulk_source.parse_manifest(manifest(TARS))
+    assert bulk_tars.parse_manifest(twice) == bulk_tars.parse_manifest(manifest(TARS))
 
 
 def test_killed_at_random_moments_it_ends_whole(tmp_path, bucket):
@@ -564,7 +565,7 @@ def test_no_credentials_no_access(tmp_path, bucket, monkeypatch):
 )
 def test_bad_manifests(data, told):
     with pytest.raises(UserError, match=told):
-        bulk_source.parse_manifest(data)
+        bulk_tars.parse_manifest(data)
 
 
 def test_months_that_the_manifest_lacks(tmp_path, bucket):

@@ -15,7 +15,8 @@ import pytest
 from common.settings.data import DataSettings
 from common.settings.load import load_settings
 from data_prep import extraction
-from data_prep.extraction import Rejected, read_archive
+from data_prep.archive.formats import read_archive
+from data_prep.screening.reasons import Rejected
 
 SETTINGS = load_settings().data
 PAPER = "\\documentclass{article}\n\\begin{document}\nHello.\n\\end{document}\n"

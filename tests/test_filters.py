@@ -8,10 +8,11 @@ import pytest
 
 from common.errors import UserError
 from common.settings.load import load_settings
-from data_prep.filters import is_withdrawn, main, metadata_reason
-from data_prep.reasons import REASONS
-from data_prep.snapshot import first_year, read_snapshot, record_problem
-from data_prep.taxonomy import CATEGORIES, check_scope
+from data_prep.filters import main
+from data_prep.papers.metadata import first_year, read_snapshot, record_problem
+from data_prep.papers.taxonomy import CATEGORIES, check_scope
+from data_prep.screening.metadata_rules import is_withdrawn, metadata_reason
+from data_prep.screening.reasons import REASONS
 from tests.tiny_corpus import record, write_snapshot
 
 SETTINGS = load_settings().data

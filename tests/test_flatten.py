@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from data_prep import flatten as module
-from data_prep.flatten import choose_main, flatten
-from data_prep.latex_cleaner import clean
-from data_prep.supplement import append, definitions
+from data_prep import flatten as command
+from data_prep.archive.flatten import choose_main, flatten
+from data_prep.archive.supplement import append, definitions
+from data_prep.latex.clean import clean
 
 
 def document(body: str, preamble: str = "") -> str:
@@ -142,7 +142,7 @@ def test_choose_main():
 def test_command(tmp_path, capsys):
     (tmp_path / "main.tex").write_text(document("\\input{one} \\input{gone}"))
     (tmp_path / "one.tex").write_text("ONE % gone")
-    assert module.main([str(tmp_path)]) == 0
+    assert command.main([str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert "ONE" in captured.out and "gone" not in captured.out
     assert "main file main.tex, 2 files; 1 input_missing" in captured.err and "no file for: gone" in captured.err

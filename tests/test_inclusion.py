@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from data_prep import flatten as module
-from data_prep.extraction import Rejected
-from data_prep.flatten import flatten
+from data_prep.archive import flatten as module
+from data_prep.archive.flatten import flatten
+from data_prep.screening.reasons import Rejected
 
 
 def document(body: str, preamble: str = "") -> str:

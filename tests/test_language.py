@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from common.settings.load import load_settings
-from data_prep import language
-from data_prep.language import judge, prose_sample
+from data_prep import language as command
+from data_prep.screening import language
+from data_prep.screening.language import judge, prose_sample
 from tests.foreign_papers import SENTENCES, foreign_paper
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "src"
@@ -74,7 +75,7 @@ def test_sample_is_bounded_and_free_of_mathematics():
 def test_command(tmp_path, capsys):
     path = tmp_path / "a.tex"
     path.write_text(ENGLISH * 3)
-    assert language.main([str(path)]) == 0
+    assert command.main([str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: en (english_words, ")
 
 
@@ -90,8 +91,8 @@ def test_no_english_paragraph_of_the_corpus_is_refused():
     if not CORPUS.is_dir():
         pytest.skip("the shared corpus is not here")
     from benchmarks.language import heavy_paragraphs
-    from data_prep.paper import process_paper
-    from data_prep.source import list_archives, read_bytes
+    from data_prep.papers.archives import list_archives, read_bytes
+    from data_prep.pipeline.process_paper import process_paper
 
     settings = dataclasses.replace(load_settings().data, languages=None)
     refused, count = set(), 0

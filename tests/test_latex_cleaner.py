@@ -8,8 +8,9 @@ import pytest
 
 from common.settings.load import load_settings
 from data_prep import latex_cleaner
-from data_prep.latex_cleaner import PASSES, clean, steps
-from data_prep.tex_scan import strip_comments
+from data_prep.latex.clean import PASSES, clean, steps
+from data_prep.latex.passes import unicode_text
+from data_prep.latex.scanner import strip_comments
 
 CASES: dict[str, dict[str, tuple[str, str]]] = {
     "unicode_text": {
@@ -189,7 +190,7 @@ CASES: dict[str, dict[str, tuple[str, str]]] = {
         "empty": (" \n ", ""),
     },
 }
-FUNCTIONS = {"unicode_text": latex_cleaner.unicode_text, **dict(PASSES)}
+FUNCTIONS = {"unicode_text": unicode_text.unicode_text, **dict(PASSES)}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from data_prep.macros import ensuremath, expand
+from data_prep.latex.macros import ensuremath, expand
 
 # source, what it becomes
 CASES: dict[str, tuple[str, str]] = {

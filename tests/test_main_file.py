@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from data_prep.extraction import Rejected
-from data_prep.main_file import Choice, choose, read_directives
-from data_prep.tex_files import PaperFiles
+from data_prep.archive.main_file import Choice, choose, read_directives
+from data_prep.archive.tex_files import PaperFiles
+from data_prep.screening.reasons import Rejected
 
 
 def document(body: str, document_class: str = "article", preamble: str = "") -> str:

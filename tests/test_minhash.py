@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from data_prep import minhash
-from data_prep.minhash import MAX_WORD, PERMUTATIONS, ngram_hashes, signature, text_digest, word_hashes
+from data_prep.dedup import minhash
+from data_prep.dedup.minhash import MAX_WORD, PERMUTATIONS, ngram_hashes, signature, text_digest, word_hashes
 
 
 @pytest.mark.parametrize(

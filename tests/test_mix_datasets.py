@@ -21,8 +21,8 @@ from common.jsonl import read_jsonl
 from common.paths import ROOT
 from common.settings.load import load_settings
 from data_prep.mix_datasets import main
-from data_prep.mixture import SourceSettings, load_mixture
-from data_prep.mixture_records import Rejected, digest_of, normalized, to_text
+from data_prep.mixtures.config import SourceSettings, load_mixture
+from data_prep.mixtures.records import Rejected, digest_of, normalized, to_text
 from tests import tiny_world
 from tools.make_problem_set import main as make_problems
 from tools.make_problem_set import problems
@@ -297,7 +297,7 @@ def test_any_number_of_workers_any_form_of_files_and_a_second_run_give_the_same(
 
 
 def test_a_killed_run_goes_on_with_the_sources_that_it_has_read(tmp_path: Path, monkeypatch) -> None:
-    import data_prep.mixture_stage as stage
+    from data_prep.mixtures import source_stage as stage
 
     base, first, second = two_sources(tmp_path)
     mixture = base | {"sources": [plain(first, name="a"), plain(second, name="b")]}

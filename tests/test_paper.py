@@ -10,8 +10,9 @@ import pytest
 
 from common.settings.load import load_settings
 from data_prep import paper
-from data_prep.paper import passes, process_paper, with_metadata
-from data_prep.reasons import REASONS
+from data_prep.pipeline import process_paper as module
+from data_prep.pipeline.process_paper import passes, process_paper, with_metadata
+from data_prep.screening.reasons import REASONS
 
 SETTINGS = dataclasses.replace(load_settings().data, min_chars=100)
 ENGLISH = (
@@ -57,7 +58,7 @@ def test_unexpected_errors_are_outcomes(monkeypatch):
     def broken(*arguments) -> str:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(paper, "clean", broken)
+    monkeypatch.setattr(module, "clean", broken)
     result = outcome(SOURCE)
     assert result.reason == "processing_error" and "boom" in result.detail and result.text is None
 
@@ -121,7 +122,7 @@ def test_command(tmp_path, capsys):
     ids=["title_page_by_hand", "abstract_as_a_section", "the_word_in_prose"],
 )
 def test_metadata_does_not_repeat_a_title_page(text, expected):
-    assert paper.with_metadata(text, {"title": "On strings", "abstract": "We."}) == expected
+    assert with_metadata(text, {"title": "On strings", "abstract": "We."}) == expected
 
 
 def test_what_cleaning_unbalances_is_counted(monkeypatch):
@@ -130,5 +131,5 @@ def test_what_cleaning_unbalances_is_counted(monkeypatch):
     source = b"\\documentclass{a}\\begin{document}words\\end{document}"
     counters = process_paper(source, "a.tex", metadata, settings).counters
     assert not any(name.startswith("unbalanced") for name in counters)
-    monkeypatch.setattr(paper, "clean", lambda *_: "words {\n")
+    monkeypatch.setattr(module, "clean", lambda *_: "words {\n")
     assert process_paper(source, "a.tex", None, settings).counters["unbalanced_braces"] == 1

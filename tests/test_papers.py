@@ -16,8 +16,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.settings.load import load_settings
-from data_prep.balance import imbalances
-from data_prep.paper import process_paper
+from data_prep.latex.balance import imbalances
+from data_prep.pipeline.process_paper import process_paper
 
 PAPERS = sorted((Path(__file__).parent / "papers").glob("*.tex"))
 

@@ -9,7 +9,7 @@ import pytest
 from common.errors import UserError
 from common.settings.load import load_settings
 from common.workers import run_jobs
-from data_prep.shards import ShardJob
+from data_prep.pipeline.shards import ShardJob
 
 PAPERS = 4
 

@@ -15,7 +15,9 @@ from common.errors import UserError
 from common.jsonl import read_jsonl
 from common.paths import ROOT
 from data_prep import prepare_dataset
-from data_prep.reasons import REASONS
+from data_prep.papers.ids import order_key
+from data_prep.pipeline import stages, summary
+from data_prep.screening.reasons import REASONS
 from tests.tiny_corpus import PLANTED, bulk_tar, make_corpus, paper, prose, record, write_snapshot
 from tests.tiny_pipeline import arguments, outputs, run
 
@@ -47,7 +49,7 @@ def test_counts_records_and_files(corpus, tmp_path, capsys):
         assert sizes["text_bytes"] == sum(len(r["text"].encode()) for r in records)
     assert written["val"]
     ids = [r["id"] for r in written["train"]]
-    assert ids[0].startswith("math/99") and ids == sorted(ids, key=prepare_dataset.index.order_key)
+    assert ids[0].startswith("math/99") and ids == sorted(ids, key=order_key)
     first = written["train"][0]
     assert first["title"] == "On a result" and first["categories"] == ["math.AG"] and first["year"] == 1999
     assert prose(int(ids[0][-3:])).splitlines()[0] in " ".join(first["text"].split("\n"))
@@ -71,7 +73,7 @@ def test_a_second_run_has_nothing_to_do(corpus, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     run(corpus, out)
     before = outputs(out)
-    monkeypatch.setattr(prepare_dataset, "index_metadata", None)  # would fail if it were reached
+    monkeypatch.setattr(stages, "index_metadata", None)  # would fail if it were reached
     run(corpus, out, workers=2)
     assert "finished already" in capsys.readouterr().out
     assert outputs(out) == before
@@ -344,11 +346,11 @@ def test_show(corpus, tmp_path, capsys):
 def test_counts_that_do_not_add_up_stop_the_run():
     from collections import Counter
 
-    prepare_dataset.check_sum(Counter(subject=2), 3, 5)
+    summary.check_sum(Counter(subject=2), 3, 5)
     with pytest.raises(RuntimeError, match="do not add up"):
-        prepare_dataset.check_sum(Counter(subject=2), 3, 6)
+        summary.check_sum(Counter(subject=2), 3, 6)
     with pytest.raises(RuntimeError, match="does not know"):
-        prepare_dataset.check_sum(Counter(no_such_reason=2), 3, 5)
+        summary.check_sum(Counter(no_such_reason=2), 3, 5)
 
 
 def test_every_reason_of_the_code_is_in_the_closed_list():

@@ -4,9 +4,10 @@ import pytest
 
 from common.errors import UserError
 from common.settings.load import load_settings
-from data_prep import quality
-from data_prep.quality import measure, quality_reason
-from data_prep.reasons import REASONS
+from data_prep import quality as command
+from data_prep.screening import quality
+from data_prep.screening.quality import measure, quality_reason
+from data_prep.screening.reasons import REASONS
 from tests.foreign_papers import SENTENCES, foreign_paper
 from tests.not_papers import BAD
 from tests.tiny_corpus import prose
@@ -56,7 +57,7 @@ def test_the_sample_is_bounded(monkeypatch):
 def test_command(tmp_path, capsys):
     path = tmp_path / "a.tex"
     path.write_text(BAD["table"][1])
-    assert quality.main([str(path)]) == 0
+    assert command.main([str(path)]) == 0
     assert "gibberish: 0.00 of it in words < data.min_word_share" in capsys.readouterr().out
     with pytest.raises(UserError, match="no such file"):
-        quality.main([str(tmp_path / "b.tex")])
+        command.main([str(tmp_path / "b.tex")])

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import UserError
 from data_prep import report
-from data_prep.reasons import REASONS
+from data_prep.screening.reasons import REASONS
 
 DATA = {
     "input": {"total": 1000, "metadata_records": 990, "unclaimed_archives": 10},

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from common.settings.load import load_settings
-from data_prep.paper import process_paper
+from data_prep.pipeline.process_paper import process_paper
 
 PATH = Path(__file__).parents[2] / "shared" / "cases" / "latex_cases.json"
 CASES: list[dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else []

@@ -6,17 +6,9 @@ import tarfile
 import pytest
 
 from common.errors import UserError
-from data_prep.source import (
-    ArchiveRef,
-    list_archives,
-    main,
-    month_of,
-    order_key,
-    paper_id_of,
-    parse_months,
-    read_bytes,
-    source_files,
-)
+from data_prep.papers.archives import ArchiveRef, list_archives, read_bytes, source_files
+from data_prep.papers.ids import month_of, order_key, paper_id_of, parse_months
+from data_prep.source import main
 from tests.tiny_corpus import bulk_tar
 
 

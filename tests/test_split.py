@@ -1,6 +1,6 @@
 """Held out by hash: stable, near the fraction asked for, never empty in a pilot."""
 
-from data_prep.split import cluster_hash, val_clusters
+from data_prep.dedup.split import cluster_hash, val_clusters
 
 NAMES = [f"23{i // 1000:02d}.{i:05d}" for i in range(20_000)]
 

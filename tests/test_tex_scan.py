@@ -7,10 +7,10 @@ import re
 import pytest
 
 from data_prep import tex_scan
-from data_prep.tex_scan import (
-    Groups,
+from data_prep.latex.edits import apply_edits
+from data_prep.latex.groups import Groups
+from data_prep.latex.scanner import (
     any_of,
-    apply_edits,
     control_words,
     environment_end,
     hide_verbatim,
@@ -177,7 +177,7 @@ def test_stray_dollar_costs_one_paragraph():
     ids=lambda text: text[:12],
 )
 def test_hostile_input_costs_linear_time(hostile):
-    from data_prep.latex_cleaner import clean
+    from data_prep.latex.clean import clean
 
     clean(strip_comments(hostile))
     list(math_spans(hostile))

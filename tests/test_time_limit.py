@@ -6,7 +6,7 @@ import pytest
 
 from common.settings.load import load_settings
 from common.time_limit import TimeLimit, time_limit
-from data_prep import paper
+from data_prep.pipeline import process_paper
 
 
 def spin(seconds: float = 30) -> None:
@@ -43,7 +43,9 @@ def test_other_threads_run_without_a_limit():
 
 
 def test_a_paper_over_the_limit_is_rejected_with_the_knob(monkeypatch):
-    monkeypatch.setattr(paper, "clean", lambda *_: spin())
+    monkeypatch.setattr(process_paper, "clean", lambda *_: spin())
     settings = load_settings(overrides=["data.max_seconds_per_paper=0.1"]).data
-    outcome = paper.process_paper(b"\\documentclass{a}\\begin{document}x\\end{document}", "a.tex", None, settings)
+    outcome = process_paper.process_paper(
+        b"\\documentclass{a}\\begin{document}x\\end{document}", "a.tex", None, settings
+    )
     assert outcome.reason == "time_limit" and "data.max_seconds_per_paper 0.1" in outcome.detail

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from data_prep.unix_compress import decompress
+from data_prep.archive.unix_compress import decompress
 
 # b"abcab" * 900: strings that grow, entries used as they are made.
 REPEATED = base64.b64decode(

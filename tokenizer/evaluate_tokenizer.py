@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tokenizer/evaluate_tokenizer.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
 from common.errors import UserError

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from data_prep.tex_scan import math_spans
+from data_prep.latex.scanner import math_spans
 from tokenizer.any_tokenizer import AnyTokenizer
 from tokenizer.text_units import is_inline
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from data_prep.tex_scan import math_spans, opaque_spans
+from data_prep.latex.scanner import math_spans, opaque_spans
 
 if TYPE_CHECKING:
     import numpy as np

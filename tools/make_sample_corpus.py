@@ -33,7 +33,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if not __package__:  # run as `python tools/make_sample_corpus.py`
-    sys.path.insert(0, str(ROOT))
+    sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
@@ -231,8 +231,8 @@ def ordinary_papers(seed: int, count: int, ids: Ids) -> list[tuple[Entry, Paper]
 def planted_papers(seed: int, ordinary: list[tuple[Entry, Paper]], ids: Ids) -> tuple[list[Entry], dict[str, Any]]:
     """The papers with something about them, and what that is.
 
-    The second value is the truth: ids by kind, and `expected_reasons`, the counts by reason of data_prep/reasons.py
-    that the default configuration should find among all papers of the sample.
+    The second value is the truth: ids by kind, and `expected_reasons`, the counts by reason of
+    data_prep/screening/reasons.py that the default configuration should find among all papers of the sample.
     """
     rng = random.Random(f"sample corpus {seed} planted")
     entries: list[Entry] = []
