@@ -24,6 +24,8 @@ def module_hashes(roots: Iterable[str]) -> dict[str, str]:
     """
     hashes: dict[str, str] = {}
     todo = list(roots)
+    for root in todo:
+        (ROOT / f"{root.replace('.', '/')}.py").stat()  # a name that has moved is an error, not an empty fingerprint
     while todo:
         name = todo.pop()
         file = f"{name.replace('.', '/')}.py"

@@ -36,7 +36,10 @@ from common.paths import project_path
 from common.settings.load import Settings
 from data_prep.mixtures.config import Mixture, load_mixture
 
-MODULES = tuple(f"data_prep.{name}" for name in ("mix_datasets", "mixture_choice", "mixture_stage", "mixture_records"))
+MODULES = (
+    "data_prep.mix_datasets",
+    *(f"data_prep.mixtures.{name}" for name in ("selection", "source_stage", "records")),
+)
 NO_CLUSTER = b'"cluster": null, "source": '
 
 
@@ -76,9 +79,11 @@ def _make(
 ) -> dict[str, Any]:
     """What `mix` does where it has the folder for itself."""
     from common.files import write_bytes, write_json
-    from data_prep.mixture_report import mixture_card, write_report
-    from data_prep.mixtures.selection import choose
+    from data_prep.mixtures.card import mixture_card
+    from data_prep.mixtures.records import MIX_REASONS
+    from data_prep.mixtures.selection import choose, first_documents
     from data_prep.mixtures.source_stage import prepare
+    from reports.mixture import write_report
 
     stages = [prepare(source, work, workers, mixture.reject_samples) for source in mixture.sources]
     choice = choose(stages, mixture, work, workers)
@@ -97,7 +102,8 @@ def _make(
     }
     samples = _samples(stages, choice, mixture)
     _write_rejected(out, samples)
-    write_report(out / "report", manifest, stages, choice)
+    shown = {stage.source.name: list(first_documents(stage, choice, number)) for number, stage in enumerate(stages)}
+    write_report(out / "report", manifest, shown, MIX_REASONS)
     write_bytes(out / "README.md", mixture_card(manifest).encode())
     write_json(manifest_path, manifest)
     shutil.rmtree(work)

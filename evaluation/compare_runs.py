@@ -28,10 +28,10 @@ from common.errors import UserError
 from common.files import write_bytes, write_json
 from common.paths import project_path
 from evaluation.run_data import Record, RunData, find_runs, read_run, run_folder
-from evaluation.run_figures import compare_figure
 from evaluation.run_groups import SEED, differences, group_key, groups, validation_split, value_text
-from evaluation.run_page import image, page, paragraph, table, write_page
 from evaluation.run_summary import TOLD, summarize, told
+from reports.comparison import compare_figure
+from reports.html import image, page, paragraph, table, write_page
 
 # Figures that can rank: by the summary's key, and whether less is better.
 RANKED_BY = {

@@ -345,14 +345,15 @@ def _copy(tokens: int) -> str:
 
 def _write(out: Path, result: dict[str, Any], texts: Sequence[Text]) -> Path:
     """The page with its plots, generations.json and generations.jsonl; returns the page's path."""
-    from evaluation.generations_page import write_report
+    from evaluation.latex_quality import FAULTS
+    from reports.generations import write_report
 
     write_json(out / "generations.json", result)
     with atomic_write(out / "generations.jsonl") as file:
         for text in texts:
             record = {"group": text.group, "id": text.name, "prompt": text.prompt, "text": text.text}
             file.write(dump_line(record | {"ended": text.ended} | text.found))
-    return write_report(out, result, texts)
+    return write_report(out, result, texts, list(rows_of(result)), FAULTS)
 
 
 if __name__ == "__main__":

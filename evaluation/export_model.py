@@ -239,7 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which comes along, tells what it takes this for
     settings = settings_from_args(args)
 
-    from evaluation.model_card import known_of, model_card
+    from evaluation.known import known_of, parameters_of
+    from reports.model_card import model_card
     from training.initial import initial_at
 
     initial = initial_at(args.model.absolute() if args.model else newest_export(settings), "--model")
@@ -254,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, trained = initial.model, args.trained_at or known.trained_at or trained_length(initial.folder)
     if args.context is not None:
         model = longer(model, args.context, trained, args.rope)
-    card = model_card(name, model, known, args.license, args.dtype)
+    card = model_card(name, model, parameters_of(model), known, args.license, args.dtype)
     out.parent.mkdir(parents=True, exist_ok=True)
     export(initial, out, model, card, settings, args.dtype, trained)
     print(f"{out}: {compare(initial, out, same=args.context is None)}")

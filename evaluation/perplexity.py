@@ -278,7 +278,7 @@ def _write(
     out: Path, paths: Sequence[Path], limit: int | None, results: list[dict[str, Any]], scores: list[list[Score]]
 ) -> Path:
     """The page, its plots, perplexity.json, documents.jsonl; returns the page's path."""
-    from evaluation.perplexity_page import write_report
+    from reports.perplexity import write_report
 
     differences = []
     for result, found in zip(results[1:], scores[1:], strict=True):

@@ -27,10 +27,11 @@ from common.errors import UserError
 from common.files import write_json
 from common.paths import project_path
 from common.settings.load import Settings
+from reports.numbers import amount
 from training import planner
 from training.engine import resolve_deepspeed_config
 from training.gpus import GIB, GPUS, Gpu, find_gpu
-from training.metrics import amount, duration
+from training.metrics import duration
 
 # Bytes a token of the token cache (uint32), and of scientific LaTeX with a tokenizer made for it.
 CACHE_BYTES = 4

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.run_curves import running_mean, window
 from evaluation.run_data import Record, RunData
-from training.metrics import amount
+from reports.curves import running_mean, window
+from reports.numbers import amount
 
 # Rules of the warnings.
 WORSE_THAN_BEST = 0.01  # validation loss, as a share of the best

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from common.errors import UserError
 from common.files import atomic_write
+from reports.tokenizer_tables import Column, Table, interval, text_table, three
 from tokenizer.any_tokenizer import AnyTokenizer
 from tokenizer.evaluate_tokenizer import main
 from tokenizer.evaluation_jobs import measure_all
-from tokenizer.evaluation_tables import Column, Table, interval, text_table, three
 from tokenizer.measures import Tally, bare_commands, mean_of_groups, share
 from tokenizer.passages import find_formulas, find_passages, slices
 from tokenizer.round_trips import MAX_CHARS, Chunks, Readers

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluation import math_page
-from evaluation.math_page import Sample, to_html
+from evaluation.latex_html import to_html
+from reports import math_page
+from reports.math_page import Sample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -69,7 +70,7 @@ def test_formulas_wait_to_be_drawn_without_their_delimiters_and_labels() -> None
     ],
 )
 def test_nothing_of_the_text_becomes_markup(text: str) -> None:
-    page = math_page.math_page("t", "f", [Sample(text, text, text)])
+    page = math_page.math_page("t", "f", [Sample(text, text, text)], to_html)
     body = page[page.index("<article>") : page.rindex("</article>")]
     assert not re.search(r"<(script|img|b |i>)", body)
 
@@ -79,7 +80,7 @@ def test_holes_in_the_text_itself_are_no_holes() -> None:
 
 
 def test_the_page_holds_all_it_needs() -> None:
-    page = math_page.math_page("Title & more", "facts", [Sample("Let ", "$x$", "seed 1")])
+    page = math_page.math_page("Title & more", "facts", [Sample("Let ", "$x$", "seed 1")], to_html)
     assert len(page) > 2_000_000 and "Title &amp; more" in page
     head = page[: page.index("window.MathJax")]
     assert not re.search(r'(src|href)="?http', head) and "@import" not in head and "url(" not in head
@@ -100,7 +101,7 @@ def test_a_browser_draws_what_can_be_drawn_and_leaves_the_rest(tmp_path: Path) -
     )
     bad = "$\\frac{1$ $\\nosuchcommand x$ $\\href{javascript:alert(1)}{x}$"
     path = tmp_path / "page.html"
-    path.write_text(math_page.math_page("t", "f", [Sample(good, bad, "x")]), encoding="utf-8")
+    path.write_text(math_page.math_page("t", "f", [Sample(good, bad, "x")], to_html), encoding="utf-8")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
     dom = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120).stdout
     body = dom[: dom.index("window.MathJax")]

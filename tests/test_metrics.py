@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import UserError
 from common.settings.load import load_settings
-from training.metrics import MetricsLog, StepClock, amount, duration, plot_metrics, read_metrics, step_line
+from reports.numbers import amount
+from training.metrics import MetricsLog, StepClock, duration, plot_metrics, read_metrics, step_line
 
 STEP = {
     "step": 7,

@@ -7,6 +7,7 @@ import pytest
 from common.errors import UserError
 from data_prep import report
 from data_prep.screening.reasons import REASONS
+from reports import dataset, numbers
 
 DATA = {
     "input": {"total": 1000, "metadata_records": 990, "unclaimed_archives": 10},
@@ -30,7 +31,7 @@ DATA = {
 
 def test_files_are_complete_and_the_same_every_time(tmp_path):
     for name in ("one", "two"):
-        report.write(tmp_path / name, DATA)
+        dataset.write(tmp_path / name, DATA, REASONS)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["funnel.png", "overview.png", "report.html", "report.json"]
     for name in names:
@@ -40,7 +41,7 @@ def test_files_are_complete_and_the_same_every_time(tmp_path):
 
 
 def test_page_tells_reasons_and_meanings_and_escapes_what_papers_say():
-    page = report.report_html(DATA, b"png")
+    page = dataset.report_html(DATA, REASONS, b"png")
     for reason in DATA["reasons"]:
         assert reason in page
     assert "prose in another language" in page and "data:image/png;base64," in page
@@ -50,7 +51,7 @@ def test_page_tells_reasons_and_meanings_and_escapes_what_papers_say():
 
 
 def test_steps_end_at_what_was_written():
-    steps = report.funnel_steps(DATA)
+    steps = dataset.funnel_steps(DATA, REASONS)
     assert [reason for reason, *_ in steps] == [reason for reason in REASONS if reason in DATA["reasons"]]
     assert steps[-1][2] == DATA["written"]
 
@@ -68,12 +69,14 @@ def test_an_empty_dataset_has_a_report_too(tmp_path):
         "subjects": {},
         "samples": {},
     }
-    report.write(tmp_path, data)
+    dataset.write(tmp_path, data, REASONS)
     assert "No text was written" in (tmp_path / "report.html").read_text()
 
 
 def test_each_reason_has_a_stage():
-    assert [report.stage_of(reason)[0] for reason in ("bad_metadata", "pdf_only", "language", "exact_duplicate")] == [
+    assert [
+        dataset.stage_of(reason, REASONS)[0] for reason in ("bad_metadata", "pdf_only", "language", "exact_duplicate")
+    ] == [
         "metadata",
         "archive",
         "text",
@@ -86,7 +89,7 @@ def test_each_reason_has_a_stage():
     [(0, "0 B"), (999, "999 B"), (27_000_000, "27.0 MB"), (1_400_000_000, "1.4 GB"), (3e12, "3.00 TB")],
 )
 def test_sizes_for_people(size, text):
-    assert report.size_text(int(size)) == text
+    assert numbers.size_text(int(size)) == text
 
 
 def test_the_page_tells_time_and_what_all_of_arxiv_would_take():
@@ -96,7 +99,7 @@ def test_the_page_tells_time_and_what_all_of_arxiv_would_take():
         "worker_seconds": {"clean": 30.0, "language": 10.0},
         "wall_seconds": {"papers": 20.0},
     }
-    page = report.report_html(DATA, b"png", b"png", timing)
+    page = dataset.report_html(DATA, REASONS, b"png", b"png", timing)
     assert "40 core-seconds, 25.0 papers/s a core" in page
     assert "(3,000,000 papers like these, 16 cores): 2.1 hours" in page  # 40 s / 1000 * 3e6 / 16 / 3600
 
@@ -105,8 +108,8 @@ def test_compare_tells_what_a_knob_changed(tmp_path, capsys):
     knobs = {"papers": {"min_chars": 500, "tables": "keep"}}
     other = {**DATA, "knobs": {"papers": {**knobs["papers"], "min_chars": 9000}}, "written": 600}
     other["reasons"] = {**DATA["reasons"], "too_short": 30}
-    report.write(tmp_path / "a" / "report", {**DATA, "knobs": knobs})
-    report.write(tmp_path / "b" / "report", other)
+    dataset.write(tmp_path / "a" / "report", {**DATA, "knobs": knobs}, REASONS)
+    dataset.write(tmp_path / "b" / "report", other, REASONS)
     assert report.main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     shown = capsys.readouterr().out
     assert "papers.min_chars: 500 -> 9000" in shown and "tables" not in shown
@@ -119,7 +122,7 @@ def test_compare_tells_what_a_knob_changed(tmp_path, capsys):
 
 def test_languages_are_listed_with_their_evidence():
     counters = {"language_by_langdetect": 30, "language_by_english_words": 70, "language_en": 90, "language_fr": 10}
-    page = report.report_html(DATA | {"counters": counters}, b"png")
+    page = dataset.report_html(DATA | {"counters": counters}, REASONS, b"png")
     assert "<h2>Languages</h2>" in page and "english words 70, langdetect 30" in page
     assert page.index(">en<") < page.index(">fr<")
-    assert "Languages" not in report.report_html(DATA, b"png")
+    assert "Languages" not in dataset.report_html(DATA, REASONS, b"png")

@@ -13,9 +13,9 @@ import pytest
 
 from common.errors import UserError
 from evaluation.report_run import main
-from evaluation.run_curves import envelope, running_geometric_mean, running_mean, thin, window
 from evaluation.run_data import read_run
 from evaluation.run_summary import summarize, warnings
+from reports.curves import envelope, running_geometric_mean, running_mean, thin, window
 from tests.run_factory import make_run
 
 PNG = b"\x89PNG\r\n\x1a\n"

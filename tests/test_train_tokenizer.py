@@ -18,8 +18,8 @@ from tokenizer.latex_pieces import PRETOKEN, Sample, boosted, count_pretokens, c
 from tokenizer.sampling import Catalogue, catalogue, choose
 from tokenizer.source_lines import read_source
 from tokenizer.standard_commands import standard_commands
-from tokenizer.tokenizer_report import kind_of
 from tokenizer.train_tokenizer import main
+from tokenizer.trained_report import kind_of
 from tools.sample_grammar import write_paper
 
 ROOT = Path(__file__).resolve().parents[1]

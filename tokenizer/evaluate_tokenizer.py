@@ -29,9 +29,9 @@ from common.errors import UserError
 from common.files import write_bytes, write_json
 from common.paths import project_path
 from common.settings.load import Settings
+from reports.tokenizer_tables import tables, text_table
 from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizers
 from tokenizer.evaluation_jobs import Measured, measure_all, speeds
-from tokenizer.evaluation_tables import tables, text_table
 from tokenizer.measures import DEFINITIONS, bare_commands, mean_of_groups
 from tokenizer.passages import find_passages, slices
 from tokenizer.round_trips import SPACE_SIGN
@@ -199,8 +199,8 @@ def assemble(tokenizers: Sequence[AnyTokenizer], sets: Sequence[TextSet], measur
 
 def write(out: Path, report: dict[str, Any]) -> None:
     """report.json, the figures, and the page, which has them in it."""
-    from tokenizer.evaluation_figures import figures
-    from tokenizer.evaluation_page import page
+    from reports.tokenizer_comparison import page
+    from reports.tokenizer_figures import figures
 
     images = figures(report)
     write_json(out / "report.json", report)

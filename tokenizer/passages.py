@@ -56,11 +56,6 @@ def slices(tokenizer: AnyTokenizer, text: str) -> list[tuple[str, int]]:
     return [(text[start:end], begins.count(start)) for start, end in zip(places, ends, strict=True) if start < end]
 
 
-def visible(text: str) -> str:
-    """Spaces, line ends and tabs as signs."""
-    return text.replace(" ", "\u00b7").replace("\n", "\u23ce\n").replace("\t", "\u21e5")
-
-
 def _prose(text: str) -> Iterator[str]:
     for paragraph in text.split("\n\n"):
         if LEAST <= len(paragraph) <= MOST and paragraph[0].isalpha() and not ENVIRONMENT.search(paragraph):

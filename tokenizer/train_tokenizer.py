@@ -54,7 +54,7 @@ MODULES = tuple(
     f"tokenizer/{name}.py"
     for name in (
         "train_tokenizer sampling latex_pieces standard_commands learn superwords artefacts "
-        "tokenizer_report any_tokenizer text_units measures passages"
+        "trained_report any_tokenizer text_units measures passages"
     ).split()
 )
 PACKAGES = ("sentencepiece", "transformers", "tokenizers")
@@ -147,7 +147,7 @@ def _train(split: Split, out: Path, settings: Settings, again: tuple[str, str]) 
         texts, origin = held_out_texts(documents, chosen, held_out, settings)
         chunks = check_tokenizer(work, vocab_size, texts)
 
-        from tokenizer.tokenizer_report import write_report
+        from tokenizer.trained_report import write_report
 
         facts = {
             "documents": sample.documents,

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.settings.load import Settings
+from reports.numbers import amount
 
 Record = dict[str, Any]
 
@@ -42,14 +43,6 @@ def step_line(record: Mapping[str, Any], max_steps: int) -> str:
         f"left {duration(record['seconds_left'])}",
     ]
     return "  ".join(parts)
-
-
-def amount(number: float) -> str:
-    """12.3k, 4.56M, 52.2B: a count as people say it."""
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.0f}"
 
 
 def validation_line(record: Mapping[str, Any]) -> str:

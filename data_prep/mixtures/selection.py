@@ -27,6 +27,8 @@ from data_prep.mixtures.source_stage import Stage
 
 BATCH_BYTES = 4_000_000
 SIGNATURES_COPIED = 100_000
+# Documents of each source that the report shows.
+SHOWN = 3
 SPLITS = ("train", "val")
 OUTCOMES = (
     *SPLITS,
@@ -331,3 +333,12 @@ def wanted_repeats(stages: Sequence[Stage], available: Sequence[int], mixture: M
 
 def _hash(name: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}:use:{name}".encode(), digest_size=8).digest()
+
+
+def first_documents(stage: Stage, choice: Choice, number: int) -> Iterator[dict[str, Any]]:
+    """The first documents of a source in training, as they are read there."""
+    chosen = choice.outcome[choice.part(number)] == CODE["train"]
+    lines = (line for keep, line in zip(chosen, stage.each_line(), strict=True) if keep)
+    for line in itertools.islice(lines, SHOWN):
+        record = json.loads(line)
+        yield {key: record[key] for key in ("id", "text", "answers") if key in record}

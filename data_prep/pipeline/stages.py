@@ -19,7 +19,6 @@ from common.provenance import file_state, fingerprint, module_hashes, package_ve
 from common.samples import Samples
 from common.settings.load import Settings
 from common.vocabulary_size import needed_bytes, supported_vocab_size
-from data_prep import report
 from data_prep.dedup import assignments
 from data_prep.dedup.assignments import SPLITS
 from data_prep.pipeline import catalog
@@ -30,6 +29,7 @@ from data_prep.pipeline.rerun import MODULES, PACKAGES, already_finished, knobs,
 from data_prep.pipeline.shards import finished_marker, process_shard, read_marker
 from data_prep.pipeline.summary import Steps, check_sum, describe, merged, output_names, print_result, write_samples
 from data_prep.screening.reasons import REASONS
+from reports.dataset import write as write_report
 
 if TYPE_CHECKING:
     from data_prep.dedup.assign import Collection
@@ -149,7 +149,7 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
         "papers": sum(shard.count for shard in survey.shards),
         "archive_bytes": sum(shard.archive_bytes for shard in survey.shards),
     }
-    report.write(
+    write_report(
         job.out / "report",
         {
             **funnel,
@@ -174,6 +174,7 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
             "problems": listing["problems"],
             "samples": {reason: samples.of(reason) for reason in funnel["reasons"]},
         },
+        REASONS,
         times,
     )
     write_json(job.out / "report" / "timing.json", times)

@@ -5,20 +5,11 @@ The metadata block is the hub's own format, written by `huggingface_hub`. What i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common.errors import UserError
-from common.paths import project_path
-from common.settings.model import ModelSettings
-from evaluation.results import read_results
-from training.metrics import amount, read_metrics
-from training.planner import count_parameters
-
-if TYPE_CHECKING:
-    from training.initial import Initial
+from reports.numbers import amount
 
 NOT_KNOWN = "not known"
 
@@ -45,49 +36,7 @@ class Known:
         return self.train.get("seq_len")
 
 
-def known_of(initial: Initial) -> Known:
-    """Everything that the folder of the model's run, and the dataset of that run, say.
-
-    Raises:
-        UserError: a file of the run is damaged.
-    """
-    run = initial.run
-    if run is None:
-        return Known()
-    details, config = _read(run / "run.json"), _read(run / "config.json")
-    records = read_metrics(run / "metrics.jsonl")
-    steps = [record for record in records if "loss" in record and "event" not in record]
-    validations = [record for record in records if "val_loss" in record and "event" not in record]
-    return Known(
-        run=details,
-        config=config,
-        manifest=_manifest(config, details),
-        results=read_results(run / "results.json"),
-        validation=validations[-1] if validations else {},
-        steps=steps[-1]["step"] if steps else None,
-        tokens=steps[-1].get("tokens") if steps else None,
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return value if isinstance(value, dict) else {}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); restore it") from None
-
-
-def _manifest(config: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of the dataset that the run read; empty where that lies there no longer, or is another by now."""
-    out = config.get("data", {}).get("out")
-    manifest = _read(project_path(out) / "manifest.json") if out else {}
-    same = manifest.get("splits", {}).get("train", {}).get("sha256") == details.get("train_sha256")
-    return manifest if same else {}
-
-
-def model_card(name: str, model: dict[str, Any], known: Known, license: str | None, dtype: str) -> str:
+def model_card(name: str, model: dict[str, Any], parameters: int, known: Known, license: str | None, dtype: str) -> str:
     """README.md of the published folder."""
     parts = [
         _metadata(name, known, license),
@@ -97,7 +46,7 @@ def model_card(name: str, model: dict[str, Any], known: Known, license: str | No
         + ("trained on further after its pretraining (see below)" if known.train.get("init_from") else "a base model")
         + ", neither made for conversation nor for advice.\n",
         _use(name, model),
-        _model(model, dtype),
+        _model(model, parameters, dtype),
         _data(known),
         _training(known),
         _evaluation(known),
@@ -162,9 +111,7 @@ The context is {model.get("max_position_embeddings", 0):,} tokens.
 """
 
 
-def _model(model: dict[str, Any], dtype: str) -> str:
-    names = set(ModelSettings.__dataclass_fields__)
-    parameters = count_parameters(ModelSettings(**{k: v for k, v in model.items() if k in names}))
+def _model(model: dict[str, Any], parameters: int, dtype: str) -> str:
     rope = model.get("rope_parameters") or {}
     shape = ", ".join(f"{model[key]:,}" for key in ("num_hidden_layers", "hidden_size", "intermediate_size"))
     heads = model["num_attention_heads"]
@@ -173,7 +120,7 @@ def _model(model: dict[str, Any], dtype: str) -> str:
 | | |
 | --- | --- |
 | architecture | Llama: RMSNorm, rotary positions, gated SiLU |
-| parameters | {parameters.total:,} |
+| parameters | {parameters:,} |
 | layers, hidden size, feed-forward | {shape} |
 | attention heads (keys and values) | {heads} ({model.get("num_key_value_heads") or heads}) |
 | vocabulary | {model["vocab_size"]:,} entries, LaTeX commands kept whole, digits single |

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.run_page import image, page, paragraph, table, write_page
+from reports.html import image, page, paragraph, table, write_page
 
 Result = dict[str, Any]
 

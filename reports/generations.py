@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from evaluation.latex_quality import FAULTS
-from evaluation.run_page import details, image, page, paragraph, table, write_page
+from reports.html import details, image, page, paragraph, table, write_page
 
-if TYPE_CHECKING:
-    from evaluation.evaluate_generations import Text
+
+class Text(Protocol):
+    """A text of a group ("human" or a model), and what was found in it."""
+
+    group: str
+    name: str
+    prompt: str
+    text: str
+    found: dict[str, Any]
+
 
 # Samples of each kind, and characters around a fault.
 SHOWN, AROUND = 5, 200
@@ -28,27 +35,40 @@ DEFINITIONS = (
 )
 
 
-def write_report(out: Path, result: dict[str, Any], texts: Sequence[Text]) -> Path:
-    """report.html and its figures; returns the page's path."""
+def write_report(
+    out: Path,
+    result: dict[str, Any],
+    texts: Sequence[Text],
+    rows: Sequence[tuple[str, Sequence[str]]],
+    meanings: Mapping[str, str],
+) -> Path:
+    """report.html and its figures; returns the page's path.
+
+    `rows` are the figures of each group under their titles, `meanings` those of the faults.
+    """
     figures = {}
     if result["looked_for_copies"]:
         figures["copies"] = _copies(texts)
-    return write_page(out, "report.html", _page(result, texts, figures), figures)
+    return write_page(out, "report.html", _page(result, texts, figures, rows, meanings), figures)
 
 
-def _page(result: dict[str, Any], texts: Sequence[Text], figures: dict[str, bytes]) -> str:
-    from evaluation.evaluate_generations import rows_of
-
+def _page(
+    result: dict[str, Any],
+    texts: Sequence[Text],
+    figures: dict[str, bytes],
+    groups: Sequence[tuple[str, Sequence[str]]],
+    meanings: Mapping[str, str],
+) -> str:
     knobs = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in result["settings"].items())
     parts = [
         paragraph(f"{result['model'] or 'Texts made elsewhere'}. {knobs}. TeX engine: {result['engine'] or 'none'}."),
-        table(["", *result["groups"]], [[title, *cells] for title, cells in rows_of(result)]),
+        table(["", *result["groups"]], [[title, *cells] for title, cells in groups]),
     ]
     faults = list(dict.fromkeys(fault for group in result["groups"].values() for fault in group["faults"]))
     if faults:
         parts.append("<h2>What is not well-formed</h2>")
         rows = [
-            [fault, FAULTS[fault], *(f"{group['faults'].get(fault, 0):,}" for group in result["groups"].values())]
+            [fault, meanings[fault], *(f"{group['faults'].get(fault, 0):,}" for group in result["groups"].values())]
             for fault in faults
         ]
         parts.append(table(["fault", "meaning", *result["groups"]], rows, left=(0, 1)))

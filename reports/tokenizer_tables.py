@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.report import size_text
-from tokenizer.text_units import KINDS
+from reports.numbers import size_text
 
 Report = Mapping[str, Any]
 GROUPS = ("source", "category")
@@ -61,7 +60,7 @@ def tables(report: Report) -> Iterator[Table]:
 
 
 def _compression(about: str, names: Sequence[str], results: Sequence[Report]) -> Table:
-    kinds = [kind for kind in KINDS if kind in results[0]["kinds"]]
+    kinds = list(results[0]["kinds"])
     columns = [Column("entries", whole), *_columns(["all"], three, 1)]
     columns += _columns([SHORT.get(kind, kind) for kind in kinds], three, 1)
     groups = [group for group in GROUPS if results[0][f"by_{group}"]]

@@ -10,9 +10,8 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from data_prep.report import STYLE
-from tokenizer.evaluation_tables import Report, Table, cell_text, tables
-from tokenizer.passages import visible
+from reports.html import STYLE, visible
+from reports.tokenizer_tables import Report, Table, cell_text, tables
 
 PAGE_STYLE = (
     STYLE

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes
-from data_prep.report import STYLE
 
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em }
+h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ddd }
+img { max-width: 100% } table { border-collapse: collapse; margin: .8em 0 }
+th, td { padding: .25em .9em .25em 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eee }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.bar { background: #2f7d6b; height: .8em; display: inline-block } code { font-size: .9em }
+details { margin: .2em 0 } pre { white-space: pre-wrap; background: #f6f6f6; padding: .6em; font-size: .85em }
+"""
 # Cells of so few characters are not broken into lines.
 SHORT = 30
 PAGE_STYLE = (
@@ -74,3 +82,8 @@ def table(
 
 def details(summary: str, text: str) -> str:
     return f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(text)}</pre></details>"
+
+
+def visible(text: str) -> str:
+    """Spaces, line ends and tabs as signs."""
+    return text.replace(" ", "\u00b7").replace("\n", "\u23ce\n").replace("\t", "\u21e5")

@@ -4,70 +4,37 @@ from __future__ import annotations
 
 import html
 import io
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes, write_json
-from data_prep.mixtures.records import MIX_REASONS
-from data_prep.mixtures.selection import CODE, Choice
-from data_prep.mixtures.source_stage import Stage
-from data_prep.pipeline.dataset_card import data_files
-from data_prep.report import STYLE
+from reports.html import STYLE
 
-# Documents shown of each source, and characters of each.
-SHOWN, SHOWN_CHARACTERS = 3, 1500
+# Characters shown of a document.
+SHOWN_CHARACTERS = 1500
 MARK_STYLE = "mark { background: #d6ebe5 } .sample { white-space: pre-wrap; background: #f6f6f6; padding: .6em }"
 COLOURS = ("#2f7d6b", "#c98a3b", "#a8556b", "#6b5b95", "#7b8fa6", "#8c8c3c", "#3b7ec9", "#b0653b", "#557a46", "#999999")
 
 
-def write_report(folder: Path, manifest: dict[str, Any], stages: Sequence[Stage], choice: Choice) -> None:
-    """report.json, report.html and mixture.png."""
-    samples = {stage.source.name: list(_samples(stage, choice, number)) for number, stage in enumerate(stages)}
+def write_report(
+    folder: Path, manifest: dict[str, Any], samples: dict[str, list[dict[str, Any]]], reasons: Mapping[str, str]
+) -> None:
+    """report.json, report.html and mixture.png, from documents of each source and the reasons with their meanings."""
     whole = {key: manifest[key] for key in ("mixture", "splits", "sources", "compared")} | {"samples": samples}
     write_json(folder / "report.json", whole)
-    figure = _figure(manifest["sources"])
+    figure = _figure(manifest["sources"], reasons)
     write_bytes(folder / "mixture.png", figure)
-    write_bytes(folder / "report.html", _page(manifest, samples, figure).encode("utf-8", "replace"))
+    write_bytes(folder / "report.html", _page(manifest, samples, figure, reasons).encode("utf-8", "replace"))
 
 
-def mixture_card(manifest: dict[str, Any]) -> str:
-    """README.md beside the splits, by which `datasets.load_dataset` finds them."""
-    rows = "".join(
-        f"| {name} | {source['written']['train']:,} | {source['written']['val']:,} | {source['train_bytes']:,} "
-        f"| {source['repeats']:.2f} |\n"
-        for name, source in manifest["sources"].items()
-    )
-    return f"""---
-configs:
-  - config_name: default
-    data_files:
-{data_files(manifest["splits"])}task_categories:
-  - text-generation
----
-# A mixture for training on
-
-One JSON record a line; `answers` are the parts of `text`, [start, end) in characters, that are to be learnt where a
-record has them. `manifest.json` has the mixture file and its inputs, `report/report.html` what was left out and how
-documents look.
-
-| source | in train | in validation | bytes in train | times read |
-| --- | --- | --- | --- | --- |
-{rows}"""
-
-
-def _samples(stage: Stage, choice: Choice, number: int) -> Iterator[dict[str, Any]]:
-    """The first documents of a source in training, as they are read there."""
-    chosen = choice.outcome[choice.part(number)] == CODE["train"]
-    lines = (line for keep, line in zip(chosen, stage.each_line(), strict=True) if keep)
-    for line in itertools.islice(lines, SHOWN):
-        record = json.loads(line)
-        yield {key: record[key] for key in ("id", "text", "answers") if key in record}
-
-
-def _page(manifest: dict[str, Any], samples: dict[str, list[dict[str, Any]]], figure: bytes) -> str:
+def _page(
+    manifest: dict[str, Any],
+    samples: dict[str, list[dict[str, Any]]],
+    figure: bytes,
+    meanings: Mapping[str, str],
+) -> str:
     import base64
 
     sources, mixture = manifest["sources"], manifest["mixture"]
@@ -82,8 +49,8 @@ def _page(manifest: dict[str, Any], samples: dict[str, list[dict[str, Any]]], fi
         rows.append([*cells, f"{source['repeats']:.2f}"])
     reasons = list(dict.fromkeys(reason for source in sources.values() for reason in source["reasons"]))
     lost = [
-        [reason, *(f"{source['reasons'].get(reason, 0):,}" for source in sources.values()), MIX_REASONS[reason]]
-        for reason in MIX_REASONS
+        [reason, *(f"{source['reasons'].get(reason, 0):,}" for source in sources.values()), meanings[reason]]
+        for reason in meanings
         if reason in reasons
     ]
     splits = [
@@ -150,7 +117,7 @@ def _marked(sample: dict[str, Any]) -> str:
     return _marked({"text": cut, "answers": spans}) + " …"
 
 
-def _figure(sources: dict[str, Any]) -> bytes:
+def _figure(sources: dict[str, Any], reasons: Mapping[str, str]) -> bytes:
     """Bars: share of the training text, and what became of the records, for each source."""
     import matplotlib
 
@@ -166,7 +133,7 @@ def _figure(sources: dict[str, Any]) -> bytes:
     kinds = [
         "train",
         "val",
-        *(reason for reason in MIX_REASONS if any(reason in s["reasons"] for s in sources.values())),
+        *(reason for reason in reasons if any(reason in s["reasons"] for s in sources.values())),
     ]
     shares = {
         name: [
