@@ -105,7 +105,7 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
             raise UserError(f"{failed} of {len(checks)} checks failed; do what the arrows say, then the same command")
         return 0
 
-    from tokenizer.token_cache import ensure_token_cache
+    from tokenizer.cache.ensure import ensure_token_cache
 
     tokenizer_folder = project_path(settings.tokenizer.out)
     splits, note = preflight.training_splits(settings)

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from evaluation.memorization import BLOCK, Index, search_shard
-    from tokenizer.token_file import HEADER_BYTES, TOKEN_DTYPE, TokenRow
+    from tokenizer.cache.token_file import HEADER_BYTES, TOKEN_DTYPE, TokenRow
 
     with tempfile.TemporaryDirectory() as folder:
         if args.tokens:
@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     file.write(some.astype(TOKEN_DTYPE).tobytes())
             shards = [(path, args.tokens, 0)]
         else:
-            from tokenizer.cache_plan import dataset_split
-            from tokenizer.token_cache import ensure_token_cache
+            from tokenizer.cache.ensure import ensure_token_cache
+            from tokenizer.cache.plan import dataset_split
 
             cache = ensure_token_cache(dataset_split(settings, "train"), project_path(settings.tokenizer.out), settings)
             counts = [header.num_tokens for header in cache.headers]

@@ -121,8 +121,9 @@ def read(folder: Path, parse: bool) -> None:
 
 
 def build(folder: Path, tokenizer: Path, workers: int) -> Any:
-    from tokenizer.encoding import Encoder
-    from tokenizer.token_cache import ensure_token_cache, file_split
+    from tokenizer.cache.encoding import Encoder
+    from tokenizer.cache.ensure import ensure_token_cache
+    from tokenizer.cache.plan import file_split
 
     size = Encoder(tokenizer).tokenizer.get_vocab_size()
     settings = load_settings(overrides=[f"vocab_size={size}", f"data.workers={workers}"])

@@ -32,7 +32,7 @@ if not __package__:  # run as `python benchmarks/tokenizer_bits_per_byte.py`
 
 from common.cli import run_command
 from common.jsonl import read_jsonl
-from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizer
+from tokenizer.measure.adapters import AnyTokenizer, load_tokenizer
 from training.data import PackedSequences
 
 # What tells one run from another.

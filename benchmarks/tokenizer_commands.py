@@ -26,11 +26,11 @@ if not __package__:  # run as `python benchmarks/tokenizer_commands.py`
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.jsonl import read_jsonl
-from tokenizer import learn
-from tokenizer.any_tokenizer import load_tokenizer
-from tokenizer.cache_plan import file_split
-from tokenizer.latex_pieces import COMMAND, boosted
-from tokenizer.measures import share
+from tokenizer.cache.plan import file_split
+from tokenizer.learn import bpe
+from tokenizer.learn.pretokenizer import COMMAND, boosted
+from tokenizer.measure.adapters import load_tokenizer
+from tokenizer.measure.metrics import share
 from tokenizer.train_tokenizer import train_tokenizer
 
 DOCUMENTS, SOURCES = 20, 2
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     settings = settings_from_args(args)
     commands = common_commands(args.texts)
-    learn.boosted = boost_half  # type: ignore[assignment]
+    bpe.boosted = boost_half  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         train_tokenizer(file_split(args.texts / "train.jsonl"), Path(folder), settings)
         tokenizer = load_tokenizer(Path(folder))

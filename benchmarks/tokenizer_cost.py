@@ -31,10 +31,10 @@ from common.cli import add_config_arguments, repeated_flags, run_command, settin
 from common.errors import UserError
 from common.jsonl import read_jsonl
 from common.settings.load import Settings
-from tokenizer.latex_pieces import PRETOKEN, count_pretokens, cut
-from tokenizer.learn import train_stages
-from tokenizer.sampling import catalogue, choose
-from tokenizer.source_lines import read_source, text_of
+from tokenizer.cache.source_lines import read_source, text_of
+from tokenizer.learn.bpe import train_stages
+from tokenizer.learn.pretokenizer import PRETOKEN, count_pretokens, cut
+from tokenizer.learn.sample import catalogue, choose
 
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 FREQUENT_WORDS = 2000

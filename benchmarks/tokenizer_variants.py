@@ -22,8 +22,8 @@ if not __package__:  # run as `python benchmarks/tokenizer_variants.py`
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.jsonl import read_jsonl
 from common.settings.load import Settings
-from tokenizer import latex_pieces
-from tokenizer.cache_plan import file_split
+from tokenizer.cache.plan import file_split
+from tokenizer.learn import pretokenizer
 from tokenizer.train_tokenizer import train_tokenizer
 
 # A letter with short scripts as one pre-token: x_i  x^{n}  a_i^j
@@ -31,20 +31,20 @@ SCRIPTS = r"[ ]?[A-Za-z](?:[_^](?:[A-Za-z](?![A-Za-z])|\{[A-Za-z]\}))+"
 BARE = r"[ ]?\\[A-Za-z]+\*?"
 # Name -> (overrides, units of several symbols).
 VARIANTS: dict[str, tuple[list[str], list[str]]] = {
-    "ours": ([], [*latex_pieces.UNITS.values()]),
-    "superwords-0": (["tokenizer.superword_share=0"], [*latex_pieces.UNITS.values()]),
-    "superwords-10": (["tokenizer.superword_share=0.1"], [*latex_pieces.UNITS.values()]),
-    "superwords-20": (["tokenizer.superword_share=0.2"], [*latex_pieces.UNITS.values()]),
-    "superwords-40": (["tokenizer.superword_share=0.4"], [*latex_pieces.UNITS.values()]),
-    "superwords-60": (["tokenizer.superword_share=0.6"], [*latex_pieces.UNITS.values()]),
+    "ours": ([], [*pretokenizer.UNITS.values()]),
+    "superwords-0": (["tokenizer.superword_share=0"], [*pretokenizer.UNITS.values()]),
+    "superwords-10": (["tokenizer.superword_share=0.1"], [*pretokenizer.UNITS.values()]),
+    "superwords-20": (["tokenizer.superword_share=0.2"], [*pretokenizer.UNITS.values()]),
+    "superwords-40": (["tokenizer.superword_share=0.4"], [*pretokenizer.UNITS.values()]),
+    "superwords-60": (["tokenizer.superword_share=0.6"], [*pretokenizer.UNITS.values()]),
     "no-units": (["tokenizer.superword_share=0"], []),
     "no-units-20": (["tokenizer.superword_share=0.2"], []),
     # Commands without the brace that they open, which the second stage may join to them.
-    "bare-20": (["tokenizer.superword_share=0.2"], [*latex_pieces.UNITS.values(), BARE]),
-    "bare-30": (["tokenizer.superword_share=0.3"], [*latex_pieces.UNITS.values(), BARE]),
+    "bare-20": (["tokenizer.superword_share=0.2"], [*pretokenizer.UNITS.values(), BARE]),
+    "bare-30": (["tokenizer.superword_share=0.3"], [*pretokenizer.UNITS.values(), BARE]),
     "bare-no-units-30": (["tokenizer.superword_share=0.3"], [BARE]),
-    "scripts-20": (["tokenizer.superword_share=0.2"], [*latex_pieces.UNITS.values(), SCRIPTS]),
-    "scripts": (["tokenizer.superword_share=0"], [*latex_pieces.UNITS.values(), SCRIPTS]),
+    "scripts-20": (["tokenizer.superword_share=0.2"], [*pretokenizer.UNITS.values(), SCRIPTS]),
+    "scripts": (["tokenizer.superword_share=0"], [*pretokenizer.UNITS.values(), SCRIPTS]),
 }
 # SentencePiece as it comes but for what would lose text: its normalization, and characters that it has not seen.
 PLAIN = {"plain-bpe": "bpe", "plain-unigram": "unigram"}
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             train_plain(source, out, settings, PLAIN[name])
             continue
         # Counted in this very process, which these texts are small enough for.
-        latex_pieces.PRETOKEN = latex_pieces.pretoken_pattern(units)
+        pretokenizer.PRETOKEN = pretokenizer.pretoken_pattern(units)
         train_tokenizer(file_split(source), out, settings)
     return 0
 

@@ -58,8 +58,8 @@ def _json(value: Any) -> str:
 
 def train_cache(settings: Settings, flags: str = "") -> Any:
     """The token cache of the train split, made where it is missing."""
-    from tokenizer.cache_plan import dataset_split
-    from tokenizer.token_cache import ensure_token_cache
+    from tokenizer.cache.ensure import ensure_token_cache
+    from tokenizer.cache.plan import dataset_split
 
     return ensure_token_cache(dataset_split(settings, "train", flags), project_path(settings.tokenizer.out), settings)
 

@@ -12,14 +12,14 @@ from common.errors import UserError
 from common.jsonl import find_split, read_jsonl
 from common.paths import project_path
 from evaluation.ratio import Ratio
-from tokenizer.text_units import BIBLIOGRAPHY, DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, character_kinds
+from tokenizer.measure.segments import BIBLIOGRAPHY, DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, character_kinds
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tokenizer.any_tokenizer import AnyTokenizer
+    from tokenizer.measure.adapters import AnyTokenizer
 
-# In the order of tokenizer/text_units.py, whose last kind is two here.
+# In the order of tokenizer/measure/segments.py, whose last kind is two here.
 KINDS = {
     PROSE: "prose",
     MARKUP: "markup",

@@ -124,10 +124,10 @@ def look_for_copies(texts: Sequence[Text], settings: Settings, flags: str, train
     """
     from evaluation.latex_quality import repetition
     from evaluation.memorization import longest_matches
-    from tokenizer.cache_plan import dataset_split
-    from tokenizer.encoding import load_encoder
-    from tokenizer.fingerprint import tokenizer_fingerprint
-    from tokenizer.token_cache import ensure_token_cache
+    from tokenizer.cache.encoding import load_encoder
+    from tokenizer.cache.ensure import ensure_token_cache
+    from tokenizer.cache.plan import dataset_split
+    from tokenizer.learn.fingerprint import tokenizer_fingerprint
 
     folder = project_path(settings.tokenizer.out)
     cache = ensure_token_cache(dataset_split(settings, "train", flags), folder, settings)

@@ -94,7 +94,7 @@ def export(
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    from tokenizer.fingerprint import ARTEFACTS
+    from tokenizer.learn.fingerprint import ARTEFACTS
     from training.initial import load_initial
 
     disable_progress_bar()
@@ -284,7 +284,7 @@ def _check_out(out: Path, initial: Initial, force: bool) -> None:
 
 def _check_tokenizer(initial: Initial, settings: Settings) -> None:
     """A checkpoint has no tokenizer of its own: that of the configuration must be the one."""
-    from tokenizer.fingerprint import tokenizer_fingerprint
+    from tokenizer.learn.fingerprint import tokenizer_fingerprint
 
     here = tokenizer_fingerprint(project_path(settings.tokenizer.out))
     if here != initial.tokenizer:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 
 from data_prep.latex.scanner import math_spans, opaque_spans
-from tokenizer.text_units import is_inline
+from tokenizer.measure.segments import is_inline
 
 # Stands for the mathematics, or the verbatim text, of that number.
 HOLE = re.compile("\ue000([0-9]+)\ue001")

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokenizer.token_file import TOKEN_ID, TokenRow
+from tokenizer.cache.token_file import TOKEN_ID, TokenRow
 
 if TYPE_CHECKING:
-    from tokenizer.token_file import TokenCache
+    from tokenizer.cache.token_file import TokenCache
 
 # The shortest run that is looked for. A power of two: its hashes are made of those of halves.
 MIN_TOKENS = 16

@@ -59,7 +59,7 @@ def score_documents(
     from tqdm import tqdm
 
     from evaluation.scoring import document_losses
-    from tokenizer.any_tokenizer import TransformersFolder
+    from tokenizer.measure.adapters import TransformersFolder
 
     layout = TransformersFolder(loaded.folder)
     waiting: list[tuple[Document, list[int]]] = []
@@ -121,7 +121,7 @@ def _positions(
 
     from evaluation.breakdown import token_bytes
     from evaluation.position_loss import position_loss
-    from tokenizer.any_tokenizer import TransformersFolder
+    from tokenizer.measure.adapters import TransformersFolder
 
     layout = TransformersFolder(loaded.folder)
     longest = 0
@@ -232,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = output_folder(args.out, folders, "perplexity")
     next(read_documents(paths, 1))  # before models are loaded
 
-    from tokenizer.any_tokenizer import shortest_endings
+    from tokenizer.measure.adapters import shortest_endings
 
     # A run's export is called after its run.
     places = [folder.parts[:-1] if folder.name == "export" else folder.parts for folder in folders]

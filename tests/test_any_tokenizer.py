@@ -11,7 +11,7 @@ import sentencepiece
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from common.errors import UserError
-from tokenizer.any_tokenizer import (
+from tokenizer.measure.adapters import (
     SentencePieceFile,
     TokenizersFile,
     TransformersFolder,
@@ -125,7 +125,7 @@ def test_sentencepiece_begins_are_characters_not_bytes(tmp_path: Path) -> None:
 
 
 def test_both_files_of_one_tokenizer_agree(tmp_path: Path) -> None:
-    from tokenizer.artefacts import write_transformers_files
+    from tokenizer.learn.hf_files import write_transformers_files
 
     sentencepiece_model(tmp_path, pad_id=3)
     write_transformers_files(tmp_path)

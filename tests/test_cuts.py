@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests import tiny_world
-from tokenizer import cuts
-from tokenizer.cuts import Cutter, merges_alone_decide
-from tokenizer.encoding import Encoder
+from tokenizer.cache import chunked_encoding
+from tokenizer.cache.chunked_encoding import Cutter, merges_alone_decide
+from tokenizer.cache.encoding import Encoder
 
 SAMPLE = [str(tiny_world.document(i)["text"]) for i in range(40)]
 
@@ -50,7 +50,7 @@ def texts(count):
 
 
 def test_pieces_give_the_tokens_of_whole_texts(folder, monkeypatch):
-    monkeypatch.setattr(cuts, "REMEMBERED", 300)  # forgotten and learnt anew on the way
+    monkeypatch.setattr(chunked_encoding, "REMEMBERED", 300)  # forgotten and learnt anew on the way
     encoder = Encoder(folder)
     all_texts = ["", " ", "\u2581", *texts(3000)]
     for start in range(0, len(all_texts), 100):

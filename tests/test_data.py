@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tokenizer.token_file import READ_ONLY
+from tokenizer.cache.token_file import READ_ONLY
 from training.data import Loader, PackedSequences, hash_key, permute, step_seed
 
 

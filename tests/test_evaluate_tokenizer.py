@@ -13,14 +13,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from common.errors import UserError
 from common.files import atomic_write
 from reports.tokenizer_tables import Column, Table, interval, text_table, three
-from tokenizer.any_tokenizer import AnyTokenizer
 from tokenizer.evaluate_tokenizer import main
-from tokenizer.evaluation_jobs import measure_all
-from tokenizer.measures import Tally, bare_commands, mean_of_groups, share
-from tokenizer.passages import find_formulas, find_passages, slices
-from tokenizer.round_trips import MAX_CHARS, Chunks, Readers
-from tokenizer.text_sample import UNNAMED, read_sources, read_texts
-from tokenizer.text_units import DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, take_apart
+from tokenizer.measure.adapters import AnyTokenizer
+from tokenizer.measure.jobs import measure_all
+from tokenizer.measure.metrics import Tally, bare_commands, mean_of_groups, share
+from tokenizer.measure.passages import find_formulas, find_passages, slices
+from tokenizer.measure.round_trips import MAX_CHARS, Chunks, Readers
+from tokenizer.measure.segments import DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, take_apart
+from tokenizer.measure.text_sample import UNNAMED, read_sources, read_texts
 
 THEOREM = (
     "\\begin{theorem} Let $f \\colon X \\to Y$ be a finite map of varieties over a field of 12 elements. Then the "
@@ -284,7 +284,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that SentencePiece and transformers read."""
     import sentencepiece
 
-    from tokenizer.artefacts import write_transformers_files
+    from tokenizer.learn.hf_files import write_transformers_files
 
     folder = tmp_path_factory.mktemp("pair")
     (folder / "text").write_text(PAPER * 5)

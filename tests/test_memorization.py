@@ -11,10 +11,10 @@ from common.settings.load import load_settings
 from evaluation import memorization
 from evaluation.memorization import MIN_TOKENS, longest_matches, ngram_hashes
 from tests import tiny_world
-from tokenizer import cache_plan
-from tokenizer.cache_plan import dataset_split
-from tokenizer.encoding import load_encoder
-from tokenizer.token_cache import ensure_token_cache
+from tokenizer.cache import plan as cache_plan
+from tokenizer.cache.encoding import load_encoder
+from tokenizer.cache.ensure import ensure_token_cache
+from tokenizer.cache.plan import dataset_split
 
 
 @pytest.fixture

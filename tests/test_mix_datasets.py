@@ -258,8 +258,8 @@ def test_a_record_has_the_keys_of_the_dataset_and_its_answers(tmp_path: Path) ->
     # The token cache reads them, and what is read only is what stands before.
     folder = tmp_path / "world"
     settings = load_settings(tiny_world.make_world(folder), [f"data.out={out}"])
-    from tokenizer.cache_plan import dataset_split
-    from tokenizer.token_cache import ensure_token_cache
+    from tokenizer.cache.ensure import ensure_token_cache
+    from tokenizer.cache.plan import dataset_split
 
     cache = ensure_token_cache(dataset_split(settings, "train"), folder / "tokenizer", settings)
     assert cache.num_read_only == sum(record["answers"][0][0] for record in split(out))

@@ -118,11 +118,11 @@ def test_a_split_is_accepted_in_every_form_but_not_in_two_or_in_part(tmp_path):
 
 def test_a_token_cache_is_made_or_long_to_make_or_damaged(tmp_path, monkeypatch):
     settings = load_settings(tiny_world.make_world(tmp_path))
-    monkeypatch.setattr(preflight.token_cache, "LONG_SECONDS", 0)
+    monkeypatch.setattr(preflight.ensure, "LONG_SECONDS", 0)
     check = by_name(settings)["token cache"]
     assert "(beforehand, without a GPU: python tokenizer/token_cache.py --config x.json)" in check.state
     for split in preflight.find_splits(settings).values():
-        cache = preflight.token_cache.ensure_token_cache(split, tmp_path / "tokenizer", settings)
+        cache = preflight.ensure.ensure_token_cache(split, tmp_path / "tokenizer", settings)
     assert by_name(settings)["token cache"] == Check("token cache", "made")
     (cache.folder / "manifest.json").unlink()
     cache.paths[0].write_bytes(b"TEXTOKEN")

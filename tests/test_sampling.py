@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import zstandard
 
-from tokenizer.cache_plan import Split
-from tokenizer.sampling import FLOOR, Catalogue, catalogue, choose
-from tokenizer.source_lines import read_source
+from tokenizer.cache.plan import Split
+from tokenizer.cache.source_lines import read_source
+from tokenizer.learn.sample import FLOOR, Catalogue, catalogue, choose
 
 # Category and year -> documents of 2,000 bytes.
 STRATA = {("math.AG", 2020): 600, ("math.NT", 2021): 300, ("hep-th", 2020): 90, ("hep-th", 1992): 10}

@@ -4,7 +4,7 @@ import pytest
 
 from common.settings.load import load_settings
 from tests import tiny_world
-from tokenizer.token_cache import ensure_token_cache
+from tokenizer.cache.ensure import ensure_token_cache
 from training.preflight import find_splits
 from training.spikes import LEAST_STEPS, document_ids, judge, spike_limit
 

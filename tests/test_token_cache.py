@@ -21,12 +21,14 @@ from common.paths import ROOT
 from common.settings.load import load_settings
 from tests import tiny_world
 from tests.small_disk import on_a_small_disk
-from tokenizer import cache_plan, encoding, token_cache
-from tokenizer.cache_plan import Plan, dataset_split, file_split
-from tokenizer.encoding import token_byte_lengths
-from tokenizer.source_lines import LineReader, SourceFile, file_state, known_source
-from tokenizer.token_cache import ensure_token_cache
-from tokenizer.token_file import HEADER_BYTES, READ_ONLY, TOKEN_ID, Header, TokenRow, verify
+from tokenizer import token_cache
+from tokenizer.cache import encoding, ensure
+from tokenizer.cache import plan as cache_plan
+from tokenizer.cache.encoding import token_byte_lengths
+from tokenizer.cache.ensure import ensure_token_cache
+from tokenizer.cache.plan import Plan, dataset_split, file_split
+from tokenizer.cache.source_lines import LineReader, SourceFile, file_state, known_source
+from tokenizer.cache.token_file import HEADER_BYTES, READ_ONLY, TOKEN_ID, Header, TokenRow, verify
 
 
 @pytest.fixture
@@ -207,7 +209,8 @@ def test_any_number_of_workers_and_kills_gives_the_same_bytes(world, monkeypatch
     shutil.rmtree(whole.folder.parent)
 
     code = (
-        "import sys; from tokenizer import cache_plan, encoding, token_cache; from common.cli import run_command\n"
+        "import sys; from common.cli import run_command; from tokenizer import token_cache\n"
+        "from tokenizer.cache import plan as cache_plan\n"
         f"cache_plan.MAX_SHARD_BYTES = cache_plan.MIN_SHARD_BYTES = {size}\n"
         "run_command(lambda: token_cache.main(sys.argv[1:]))"
     )
@@ -249,7 +252,7 @@ def test_finished_shards_are_not_made_again(world, monkeypatch, capsys):
         made.append(job.number)
         encoding.make_shard(job, progress)
 
-    monkeypatch.setattr(token_cache, "make_shard", noted)
+    monkeypatch.setattr(ensure, "make_shard", noted)
     build(world)
     assert made == []
     for name in ("00002.bin", "00004.bin"):
@@ -316,7 +319,7 @@ def test_a_split_that_changes_while_it_is_read_leaves_no_shard_of_it(world, monk
             os.utime(source)
         real(job, progress)
 
-    monkeypatch.setattr(token_cache, "make_shard", changed)
+    monkeypatch.setattr(ensure, "make_shard", changed)
     with pytest.raises(UserError, match=r"train\.jsonl: not the .*time of modification differ.*run the same command"):
         build(world)
     monkeypatch.undo()
@@ -432,13 +435,13 @@ def test_a_manifest_of_other_counts_is_refused(world):
 
 def test_too_little_disk_is_refused_for_what_is_still_to_be_made(world, monkeypatch):
     usage = shutil.disk_usage(world[1])
-    monkeypatch.setattr(token_cache.shutil, "disk_usage", lambda _: usage._replace(free=50_000))
+    monkeypatch.setattr(ensure.shutil, "disk_usage", lambda _: usage._replace(free=50_000))
     with pytest.raises(UserError, match=r"about 87\.2 kB are needed, 50\.0 kB are free; make room"):
         build(world)
-    monkeypatch.setattr(token_cache.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(ensure.shutil, "disk_usage", lambda _: usage)
     cache = build(world)
     cache.paths[3].unlink()
-    monkeypatch.setattr(token_cache.shutil, "disk_usage", lambda _: usage._replace(free=50_000))
+    monkeypatch.setattr(ensure.shutil, "disk_usage", lambda _: usage._replace(free=50_000))
     assert build(world).num_documents == 60
 
 
@@ -448,7 +451,8 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(world):
     disk = folder / "data/token_cache"
     disk.mkdir()
     code = (
-        "from tokenizer import cache_plan; cache_plan.MAX_SHARD_BYTES = cache_plan.MIN_SHARD_BYTES = 65536; "
+        "from tokenizer.cache import plan as cache_plan; "
+        "cache_plan.MAX_SHARD_BYTES = cache_plan.MIN_SHARD_BYTES = 65536; "
         "cache_plan.MARGIN = 0; from tokenizer import token_cache; from common.cli import run_command; "
         f"run_command(lambda: token_cache.main(['--config', '{folder}/config.json', '--workers', '2']))"
     )
@@ -464,7 +468,7 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(world):
 
 
 def test_a_worker_that_is_killed_again_and_again_is_told_as_want_of_memory(world, monkeypatch):
-    monkeypatch.setattr(token_cache, "make_shard", dies_of_shard_2)
+    monkeypatch.setattr(ensure, "make_shard", dies_of_shard_2)
     with pytest.raises(UserError, match=r"00002\.bin \(bytes 8,192 to 12,288 .*killed twice, as a rule for want"):
         build(world, "data.workers=2")
     monkeypatch.undo()
@@ -481,7 +485,7 @@ def test_long_work_is_told_with_the_command_that_does_it_beforehand(world, monke
     build(world, flags="")
     assert "note:" not in capsys.readouterr().out
     write_texts(world, *["text"] * 50)
-    monkeypatch.setattr(token_cache, "LONG_SECONDS", 0)
+    monkeypatch.setattr(ensure, "LONG_SECONDS", 0)
     build(world, flags=" --config my.json")
     assert "by: python tokenizer/token_cache.py --config my.json\n" in capsys.readouterr().out
 

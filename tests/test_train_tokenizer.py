@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from tokenizer.artefacts import HARD_TEXTS, check_tokenizer
-from tokenizer.cache_plan import file_split
-from tokenizer.fingerprint import ARTEFACTS, tokenizer_fingerprint
-from tokenizer.latex_pieces import PRETOKEN, Sample, boosted, count_pretokens, cut, pretokens, required_characters
-from tokenizer.sampling import Catalogue, catalogue, choose
-from tokenizer.source_lines import read_source
-from tokenizer.standard_commands import standard_commands
+from tokenizer.cache.plan import file_split
+from tokenizer.cache.source_lines import read_source
+from tokenizer.learn.fingerprint import ARTEFACTS, tokenizer_fingerprint
+from tokenizer.learn.hf_files import HARD_TEXTS, check_tokenizer
+from tokenizer.learn.pretokenizer import PRETOKEN, Sample, boosted, count_pretokens, cut, pretokens, required_characters
+from tokenizer.learn.sample import Catalogue, catalogue, choose
+from tokenizer.learn.standard_commands import standard_commands
+from tokenizer.learn.trained_report import kind_of
 from tokenizer.train_tokenizer import main
-from tokenizer.trained_report import kind_of
 from tools.sample_grammar import write_paper
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,14 +110,14 @@ def counted(path: Path, sample_bytes: int, workers: int = 1, max_document_bytes:
 
 def test_counts_do_not_depend_on_workers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = counted(data / "train.jsonl", 10**9)
-    monkeypatch.setattr("tokenizer.latex_pieces.SERIAL_BYTES", 0)
-    monkeypatch.setattr("tokenizer.latex_pieces.BATCH_BYTES", 50_000)
+    monkeypatch.setattr("tokenizer.learn.pretokenizer.SERIAL_BYTES", 0)
+    monkeypatch.setattr("tokenizer.learn.pretokenizer.BATCH_BYTES", 50_000)
     assert counted(data / "train.jsonl", 10**9, workers=2) == one and one.documents == 60
 
 
 def test_rare_pretokens_are_left_out_where_there_are_too_many(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = counted(data / "train.jsonl", 10**9)
-    monkeypatch.setattr("tokenizer.latex_pieces.MAX_PRETOKENS", len(whole.counts) - 1)
+    monkeypatch.setattr("tokenizer.learn.pretokenizer.MAX_PRETOKENS", len(whole.counts) - 1)
     less = counted(data / "train.jsonl", 10**9)
     assert less.counts == Counter({piece: n for piece, n in whole.counts.items() if piece in less.counts})
     assert less.forgotten == len(whole.counts) - len(less.counts) > 0

@@ -6,10 +6,10 @@ import torch
 
 from common.settings.load import load_settings
 from tests import tiny_world
-from tokenizer.cache_plan import Split
-from tokenizer.encoding import token_byte_lengths
-from tokenizer.token_cache import ensure_token_cache
-from tokenizer.token_file import READ_ONLY, TOKEN_ID
+from tokenizer.cache.encoding import token_byte_lengths
+from tokenizer.cache.ensure import ensure_token_cache
+from tokenizer.cache.plan import Split
+from tokenizer.cache.token_file import READ_ONLY, TOKEN_ID
 from training.checkpoint import State
 from training.preflight import find_splits
 from training.validation import Validation, after_validation

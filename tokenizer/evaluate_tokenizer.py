@@ -30,12 +30,12 @@ from common.files import write_bytes, write_json
 from common.paths import project_path
 from common.settings.load import Settings
 from reports.tokenizer_tables import tables, text_table
-from tokenizer.any_tokenizer import AnyTokenizer, load_tokenizers
-from tokenizer.evaluation_jobs import Measured, measure_all, speeds
-from tokenizer.measures import DEFINITIONS, bare_commands, mean_of_groups
-from tokenizer.passages import find_passages, slices
-from tokenizer.round_trips import SPACE_SIGN
-from tokenizer.text_sample import UNNAMED, TextSet, read_sources, read_texts
+from tokenizer.measure.adapters import AnyTokenizer, load_tokenizers
+from tokenizer.measure.jobs import Measured, measure_all, speeds
+from tokenizer.measure.metrics import DEFINITIONS, bare_commands, mean_of_groups
+from tokenizer.measure.passages import find_passages, slices
+from tokenizer.measure.round_trips import SPACE_SIGN
+from tokenizer.measure.text_sample import UNNAMED, TextSet, read_sources, read_texts
 
 PACKAGES = ("sentencepiece", "transformers", "tokenizers")
 # Text on which the speed is taken, a round.

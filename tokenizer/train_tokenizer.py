@@ -41,20 +41,20 @@ from common.jsonl import find_split
 from common.paths import project_path
 from common.settings.load import Settings
 from common.vocabulary_size import needed_bytes, supported_vocab_size
-from tokenizer.artefacts import check_tokenizer, write_transformers_files
-from tokenizer.cache_plan import Split, dataset_split, file_split, size_text
-from tokenizer.fingerprint import ARTEFACTS, MANIFEST
-from tokenizer.latex_pieces import count_pretokens, cut
-from tokenizer.learn import train_stages
-from tokenizer.sampling import Catalogue, catalogue, choose
-from tokenizer.source_lines import read_source, text_of
+from tokenizer.cache.plan import Split, dataset_split, file_split, size_text
+from tokenizer.cache.source_lines import read_source, text_of
+from tokenizer.learn.bpe import train_stages
+from tokenizer.learn.fingerprint import ARTEFACTS, MANIFEST
+from tokenizer.learn.hf_files import check_tokenizer, write_transformers_files
+from tokenizer.learn.pretokenizer import count_pretokens, cut
+from tokenizer.learn.sample import Catalogue, catalogue, choose
 
 # What decides the result besides settings and input.
 MODULES = tuple(
     f"tokenizer/{name}.py"
     for name in (
-        "train_tokenizer sampling latex_pieces standard_commands learn superwords artefacts "
-        "trained_report any_tokenizer text_units measures passages"
+        "train_tokenizer learn/sample learn/pretokenizer learn/standard_commands learn/bpe learn/superwords "
+        "learn/hf_files learn/trained_report measure/adapters measure/segments measure/metrics measure/passages"
     ).split()
 )
 PACKAGES = ("sentencepiece", "transformers", "tokenizers")
@@ -147,7 +147,7 @@ def _train(split: Split, out: Path, settings: Settings, again: tuple[str, str]) 
         texts, origin = held_out_texts(documents, chosen, held_out, settings)
         chunks = check_tokenizer(work, vocab_size, texts)
 
-        from tokenizer.trained_report import write_report
+        from tokenizer.learn.trained_report import write_report
 
         facts = {
             "documents": sample.documents,

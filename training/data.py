@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenizer.token_file import READ_ONLY, TOKEN_ID
+from tokenizer.cache.token_file import READ_ONLY, TOKEN_ID
 
 ROUNDS = 4
 

@@ -16,8 +16,8 @@ from common.jsonl import find_split
 from common.paths import project_path
 from common.settings.load import Settings
 from common.settings.model import ModelSettings
-from tokenizer.cache_plan import Split, file_split
-from tokenizer.fingerprint import tokenizer_fingerprint
+from tokenizer.cache.plan import Split, file_split
+from tokenizer.learn.fingerprint import tokenizer_fingerprint
 from training import checkpoint
 from training.universal import MODEL_FILE
 

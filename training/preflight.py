@@ -19,9 +19,9 @@ from common.files import COMPRESSED
 from common.jsonl import find_split
 from common.paths import project_path
 from common.settings.load import Settings
-from tokenizer import token_cache
-from tokenizer.cache_plan import Split, dataset_split, size_text
-from tokenizer.fingerprint import IDENTITY, tokenizer_fingerprint
+from tokenizer.cache import ensure
+from tokenizer.cache.plan import Split, dataset_split, size_text
+from tokenizer.learn.fingerprint import IDENTITY, tokenizer_fingerprint
 from training import planner
 from training.engine import resolve_deepspeed_config
 from training.initial import PRETRAINING, find_initial, pretraining_split
@@ -183,14 +183,14 @@ def _token_cache(settings: Settings, folder: Path, flags: str, ready: bool) -> C
         return Check("token cache", "not made yet", "made by train.py itself once data and tokenizer are there")
     try:
         splits, _ = training_splits(settings)
-        works = {name: token_cache.work_left(split, folder, settings) for name, split in splits.items()}
+        works = {name: ensure.work_left(split, folder, settings) for name, split in splits.items()}
     except UserError as error:
         return Check("token cache", str(error), "do that, then the same command")
     left = {name: work for name, work in works.items() if work}
     if not left:
         return Check("token cache", "made")
     state = "will be made now: " + "; ".join(f"{name} {work}" for name, work in left.items())
-    if sum(work.seconds for work in left.values()) > token_cache.LONG_SECONDS:
+    if sum(work.seconds for work in left.values()) > ensure.LONG_SECONDS:
         state += f" (beforehand, without a GPU: python tokenizer/token_cache.py{flags})"
     need = sum(work.disk_bytes for work in left.values())
     free = shutil.disk_usage(project_path(settings.data.out)).free

@@ -23,7 +23,7 @@ from common.files import write_json
 from common.paths import ROOT, project_path
 from common.settings.load import Settings
 from common.settings.train import TrainSettings
-from tokenizer.fingerprint import ARTEFACTS, MANIFEST
+from tokenizer.learn.fingerprint import ARTEFACTS, MANIFEST
 from training.resume import Changes, changes, check_changes
 
 # Where things lie and how often they are told: the same run whatever these say.

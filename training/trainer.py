@@ -60,7 +60,7 @@ class Trainer:
     ):
         import torch
 
-        from tokenizer.encoding import token_byte_lengths
+        from tokenizer.cache.encoding import token_byte_lengths
         from training.kernels import resolve_kernels
 
         self.settings, self.train_settings, self.run, self.device = settings, settings.train, run, device

@@ -25,7 +25,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import atomic_write, write_json
 from common.jsonl import parse_line
-from tokenizer.source_lines import Source, SourceFile
+from tokenizer.cache.source_lines import Source, SourceFile
 
 MAGIC = b"TEXTOKEN"
 VERSION = 3

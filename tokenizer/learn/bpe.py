@@ -11,9 +11,9 @@ from pathlib import Path
 from common.errors import UserError
 from common.settings.load import Settings
 from common.vocabulary_size import MULTIPLE, needed_bytes, supported_vocab_size
-from tokenizer.cache_plan import size_text
-from tokenizer.latex_pieces import SPACE, STAND_INS, Sample, boosted, required_characters, write_counts
-from tokenizer.standard_commands import standard_commands
+from tokenizer.cache.plan import size_text
+from tokenizer.learn.pretokenizer import SPACE, STAND_INS, Sample, boosted, required_characters, write_counts
+from tokenizer.learn.standard_commands import standard_commands
 
 SENTENCEPIECE_SIGNS = str.maketrans(STAND_INS | {" ": SPACE})
 
@@ -48,7 +48,7 @@ def add_superwords(texts: Iterable[str], path: Path, count: int, max_entries: in
     import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
-    from tokenizer.superwords import add_pieces, learn_superwords
+    from tokenizer.learn.superwords import add_pieces, learn_superwords
 
     proto = sentencepiece_model_pb2.ModelProto()
     proto.ParseFromString(path.read_bytes())

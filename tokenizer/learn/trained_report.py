@@ -13,11 +13,11 @@ from typing import Any
 
 from common.files import write_json
 from reports.tokenizer import write_page
-from tokenizer.any_tokenizer import load_tokenizer
-from tokenizer.latex_pieces import pretokens
-from tokenizer.measures import Tally
-from tokenizer.passages import find_formulas, slices
-from tokenizer.text_units import take_apart
+from tokenizer.learn.pretokenizer import pretokens
+from tokenizer.measure.adapters import load_tokenizer
+from tokenizer.measure.metrics import Tally
+from tokenizer.measure.passages import find_formulas, slices
+from tokenizer.measure.segments import take_apart
 
 KINDS = (
     "LaTeX command",

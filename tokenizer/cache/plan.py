@@ -16,10 +16,10 @@ from common.files import COMPRESSED
 from common.jsonl import find_split, open_lines
 from common.paths import project_path
 from common.settings.load import Settings
-from tokenizer.encoding import Encoder
-from tokenizer.fingerprint import tokenizer_fingerprint
-from tokenizer.source_lines import MAX_LINE_BYTES, Source, SourceFile, text_of
-from tokenizer.token_file import HEADER_BYTES, MANIFEST, OFFSET_DTYPE, TOKEN_DTYPE, VERSION, Header, Shard
+from tokenizer.cache.encoding import Encoder
+from tokenizer.cache.source_lines import MAX_LINE_BYTES, Source, SourceFile, text_of
+from tokenizer.cache.token_file import HEADER_BYTES, MANIFEST, OFFSET_DTYPE, TOKEN_DTYPE, VERSION, Header, Shard
+from tokenizer.learn.fingerprint import tokenizer_fingerprint
 
 # A shard takes minutes of a core; small splits have smaller ones, so that they too keep many cores busy.
 MAX_SHARD_BYTES = 1 << 28

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from tokenizer.any_tokenizer import AnyTokenizer, SentencePieceFile, TransformersFolder, load_tokenizer
+from tokenizer.measure.adapters import AnyTokenizer, SentencePieceFile, TransformersFolder, load_tokenizer
 
 MAX_CHARS = 400
 DAMAGED = 0.25

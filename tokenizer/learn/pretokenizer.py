@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenizer.sampling import Catalogue
-from tokenizer.source_lines import SourceFile, text_of
+from tokenizer.cache.source_lines import SourceFile, text_of
+from tokenizer.learn.sample import Catalogue
 
 # Units of several symbols that one entry may cover; tried in this order, before the rest.
 UNITS = {

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tokenizer.latex_pieces import PRETOKEN, SPACE
+from tokenizer.learn.pretokenizer import PRETOKEN, SPACE
 
 # Entries are handed to the trainer as characters: id -> private-use code point of planes 15 and 16 (131,072 of them).
 FIRST_CODE_POINT = 0xF0000

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenizer.token_file import TOKEN_DTYPE
+from tokenizer.cache.token_file import TOKEN_DTYPE
 
 SPACE = "\u2581"  # what SentencePiece writes for a space
 # Pieces remembered (some 50 MB), and the longest one: longer ones hardly come back.

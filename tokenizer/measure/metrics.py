@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tokenizer.text_units import KIND_MEANINGS, KINDS, TextUnits
+from tokenizer.measure.segments import KIND_MEANINGS, KINDS, TextUnits
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tokenizer.any_tokenizer import AnyTokenizer
+    from tokenizer.measure.adapters import AnyTokenizer
 
 # Commands of the text that are looked at by type: the most frequent ones.
 TOP_COMMANDS = 1000

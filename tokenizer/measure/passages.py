@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from data_prep.latex.scanner import math_spans
-from tokenizer.any_tokenizer import AnyTokenizer
-from tokenizer.text_units import is_inline
+from tokenizer.measure.adapters import AnyTokenizer
+from tokenizer.measure.segments import is_inline
 
 STATEMENT = re.compile(
     r"\\begin\{(theorem|lemma|proposition|corollary|definition|thm|lem|prop)\}.+?\\end\{\1\}", re.DOTALL

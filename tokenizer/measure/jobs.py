@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from tokenizer.any_tokenizer import AnyTokenizer
-from tokenizer.measures import Tally
-from tokenizer.round_trips import BLOCK, Chunks, Readers, Trips
-from tokenizer.text_units import take_apart
+from tokenizer.measure.adapters import AnyTokenizer
+from tokenizer.measure.metrics import Tally
+from tokenizer.measure.round_trips import BLOCK, Chunks, Readers, Trips
+from tokenizer.measure.segments import take_apart
 
 # Documents of about this many characters make one job.
 JOB_CHARS = 300_000

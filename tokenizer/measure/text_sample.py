@@ -14,8 +14,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.jsonl import open_lines, parse_line, split_paths
-from tokenizer.any_tokenizer import shortest_endings
-from tokenizer.latex_pieces import cut
+from tokenizer.learn.pretokenizer import cut
+from tokenizer.measure.adapters import shortest_endings
 
 # Taken of one document at the most, so that no book outweighs a hundred papers.
 DOCUMENT_BYTES = 100_000

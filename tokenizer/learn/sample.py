@@ -19,7 +19,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.jsonl import parse_line
-from tokenizer.source_lines import Source, SourceFile
+from tokenizer.cache.source_lines import Source, SourceFile
 
 # How prepare_dataset.py writes a record: the id opens it, categories and year follow its text. Within a string a quote
 # has a backslash before it, so the last match is no text. A record in another form is parsed instead.

@@ -14,9 +14,9 @@ import numpy as np
 
 from common.errors import UserError
 from common.settings.load import Settings
-from tokenizer.cuts import Cutter, merges_alone_decide
-from tokenizer.source_lines import Source, parts_of
-from tokenizer.token_file import READ_ONLY, TOKEN_DTYPE, Encoded, Shard, write_shard
+from tokenizer.cache.chunked_encoding import Cutter, merges_alone_decide
+from tokenizer.cache.source_lines import Source, parts_of
+from tokenizer.cache.token_file import READ_ONLY, TOKEN_DTYPE, Encoded, Shard, write_shard
 
 # Text encoded between two signs of life: a third of a second at the most, after which a worker also notices that its
 # parent is gone.
