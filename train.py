@@ -22,21 +22,17 @@ from common.cli import add_config_arguments, repeated_flags, run_command, settin
 from common.errors import UserError
 from common.paths import project_path
 from common.settings.load import Settings
-from training import checkpoint, preflight
+from training.checkpoints import manager as checkpoint
+from training.collectives import Control
 from training.engine import (
     end_process_group,
     resolve_deepspeed_config,
     single_process_environment,
     start_process_group,
 )
-from training.processes import Control
-from training.run_folder import (
-    Run,
-    find_run,
-    hold_run,
-    resumed_run,
-    run_folder,
-)
+from training.run_folder import preflight
+from training.run_folder.folder import Run, hold_run, run_folder
+from training.run_folder.may_resume import find_run, resumed_run
 from training.stopping import stop_run
 from training.trainer import Trainer
 

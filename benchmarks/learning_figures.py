@@ -14,7 +14,7 @@ from typing import Any
 from common.errors import UserError
 from common.settings.model import ModelSettings
 from training.metrics import read_metrics
-from training.planner import count_parameters
+from training.plan.parameters import count_parameters
 from training.spikes import WINDOW_STEPS, judge
 
 REGIMES = ("tenth", "all")

@@ -33,7 +33,8 @@ from common.cli import add_config_arguments, repeated_flags, run_command, settin
 from common.errors import UserError
 from common.files import write_json
 from common.settings.load import Settings
-from training import planner
+from training.plan import speed as speed_plan
+from training.plan.parameters import count_parameters
 
 # Phases of training.metrics.StepClock that are the work itself; "agree" is communication.
 WORK = ("forward", "backward", "optimizer", "agree")
@@ -97,8 +98,8 @@ def report(found: dict[str, Any], settings: Settings, rate: float) -> str:
     """The table, in Markdown."""
     middle = {name: statistics.median(found[name]["seconds"]) for name in PEERS}
     processor = {name: statistics.median(found[name]["processor"]) for name in PEERS}
-    parameters = planner.count_parameters(settings.model).total
-    tokens = planner.tokens_per_step(settings.train, 1)
+    parameters = count_parameters(settings.model).total
+    tokens = speed_plan.tokens_per_step(settings.train, 1)
     lines = [
         f"{parameters:,} parameters in {settings.model.dtype}, {tokens:,} tokens a step, one thread; median of "
         f"{len(found['ours']['seconds'])} steps each",
@@ -116,7 +117,7 @@ def report(found: dict[str, Any], settings: Settings, rate: float) -> str:
     total = sum(phases.values())
     rest = 1 - sum(phases.get(phase, 0.0) for phase in WORK) / total
     shares = ", ".join(f"{phase} {seconds / total:.2%}" for phase, seconds in sorted(phases.items(), key=_second))
-    eaten = 2 * planner.tokens_per_second(reference().model, reference().train.seq_len, 312e12, 0.5)
+    eaten = 2 * speed_plan.tokens_per_second(reference().model, reference().train.seq_len, 312e12, 0.5)
     return "\n".join(
         [
             *lines,

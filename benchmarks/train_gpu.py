@@ -7,8 +7,9 @@
 
 Each variant is a process of its own: forward, backward, clipping and AdamW in plain PyTorch over bf16 weights with fp32
 copies, on random tokens in full sequences. It needs neither deepspeed nor wandb nor datasets; torch 2.11 and
-transformers 5.17 suffice. A variant that runs out of memory is a row of the table. MFU is that of training/planner.py;
-beside it stands what share of the speed of a large matrix product, measured in the same process, that is.
+transformers 5.17 suffice. A variant that runs out of memory is a row of the table. MFU is that of
+training/plan/speed.py; beside it stands what share of the speed of a large matrix product, measured in the same
+process, that is.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import write_json
 from common.settings.load import Settings
-from training import planner
+from training.plan import memory as memory_plan
+from training.plan import speed as speed_plan
 
 # The published recipe: transformers' own model and loss over whole rows of fp32 logits, every layer made again.
 PUBLISHED = {"loss_kernel": "full", "layer_kernels": "torch", "gradient_checkpointing": "all", "fused_adamw": False}
@@ -78,13 +80,13 @@ def measure(settings: Settings, device: str, steps: int, profile: Path | None = 
 
     from training.kernels import resolve_kernels
     from training.model import NextTokenLoss, build_model
-    from training.schedule import decay_groups
+    from training.optim import decay_groups
 
     cuda = device != "cpu"
     train, model = settings.train, settings.model
     memory = torch.cuda.get_device_properties(0).total_memory if cuda else 8 << 30
     # One process that holds everything: as DeepSpeed without ZeRO, but for its buckets.
-    layers = planner.choose_checkpointing(settings, {}, 1, memory, cuda)
+    layers = memory_plan.choose_checkpointing(settings, {}, 1, memory, cuda)
     kernels = resolve_kernels(settings, cuda)
     eos = model.eos_token_id if train.document_masking else None
     module = NextTokenLoss(build_model(settings, kernels, layers), kernels, eos).to(device).train()
@@ -109,7 +111,7 @@ def measure(settings: Settings, device: str, steps: int, profile: Path | None = 
     middle = statistics.median(seconds)
     speed = train.micro_batch_size * train.seq_len / middle
     product = product_flops(device, train, model)
-    needed = speed * planner.flops_per_token(model, train.seq_len)
+    needed = speed * speed_plan.flops_per_token(model, train.seq_len)
     if profile is not None:
         _profile(step, profile, cuda)
     name = torch.cuda.get_device_name() if cuda else "CPU"
@@ -118,7 +120,7 @@ def measure(settings: Settings, device: str, steps: int, profile: Path | None = 
         "checkpointed": layers,
         "seconds": middle,
         "tokens_per_second": speed,
-        "mfu": planner.mfu(model, train.seq_len, speed, name),
+        "mfu": speed_plan.mfu(model, train.seq_len, speed, name),
         "share_of_product": needed / product,
         "product_tflops": product / 1e12,
         "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,

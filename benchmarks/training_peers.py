@@ -112,7 +112,7 @@ def _parts(settings: Settings) -> tuple[Any, Any, Any]:
 def _adamw(settings: Settings, parameters: Sequence[Any], fused: bool) -> Any:
     import torch
 
-    from training.schedule import decay_groups
+    from training.optim import decay_groups
 
     train = settings.train
     return torch.optim.AdamW(
@@ -144,7 +144,7 @@ def _plain(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
     """The loop that one writes by hand: weights in the model's precision, fp32 copies that AdamW steps."""
     import torch
 
-    from training.schedule import learning_rate
+    from training.optim import learning_rate
 
     train = settings.train
     module, kernels, data = _parts(settings)

@@ -37,7 +37,7 @@ from evaluation.load import TRAINING, load_model, newest_export, trained_length
 from evaluation.results import read_results
 
 if TYPE_CHECKING:
-    from training.initial import Initial
+    from training.run_folder.init_from import Initial
 
 # Of weights in one file, as the hub has them.
 SHARD = "5GB"
@@ -95,7 +95,7 @@ def export(
     from transformers.utils.logging import disable_progress_bar
 
     from tokenizer.learn.fingerprint import ARTEFACTS
-    from training.initial import load_initial
+    from training.run_folder.init_from import load_initial
 
     disable_progress_bar()
     keys = {key: value for key, value in model.items() if key not in SECTIONS}
@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from evaluation.known import known_of, parameters_of
     from reports.model_card import model_card
-    from training.initial import initial_at
+    from training.run_folder.init_from import initial_at
 
     initial = initial_at(args.model.absolute() if args.model else newest_export(settings), "--model")
     if initial.is_checkpoint:

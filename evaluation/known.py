@@ -12,10 +12,10 @@ from common.settings.model import ModelSettings
 from evaluation.results import read_results
 from reports.model_card import Known
 from training.metrics import read_metrics
-from training.planner import count_parameters
+from training.plan.parameters import count_parameters
 
 if TYPE_CHECKING:
-    from training.initial import Initial
+    from training.run_folder.init_from import Initial
 
 
 def known_of(initial: Initial) -> Known:

@@ -4,8 +4,8 @@
     python evaluation/plan_run.py --gpu H100 --gpus 8 --mfu 0.45 --price 2.5 --tokens 100e9 --plot plan.png
     python evaluation/plan_run.py --gpu H200 --hours 24
 
-Arithmetic on config.json and ds_config.json (training/planner.py says what it counts and how far off it is): nothing is
-measured here, and the MFU is the one that you state.
+Arithmetic on config.json and ds_config.json (training/plan/memory.py says what it counts and how far off it is):
+nothing is measured here, and the MFU is the one that you state.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ from common.files import write_json
 from common.paths import project_path
 from common.settings.load import Settings
 from reports.numbers import amount
-from training import planner
 from training.engine import resolve_deepspeed_config
-from training.gpus import GIB, GPUS, Gpu, find_gpu
 from training.metrics import duration
+from training.plan import memory as memory_plan
+from training.plan import speed as speed_plan
+from training.plan.gpus import GIB, GPUS, Gpu, find_gpu
+from training.plan.parameters import count_parameters
 
 # Bytes a token of the token cache (uint32), and of scientific LaTeX with a tokenizer made for it.
 CACHE_BYTES = 4
 TEXT_BYTES_PER_TOKEN = 3.7
-# Columns of the table, as parts of planner.Memory.
+# Columns of the table, as parts of training.plan.memory.Memory.
 PARTS = {
     "weights": ("weights",),
     "optimizer": ("optimizer",),
@@ -56,7 +58,7 @@ class Choice:
     layers: int
     auto: bool
     fits: bool
-    memory: planner.Memory
+    memory: memory_plan.Memory
 
     def parts(self) -> dict[str, int]:
         """Bytes by column of the table."""
@@ -66,17 +68,19 @@ class Choice:
 def choices(settings: Settings, deepspeed_config: dict[str, Any], gpus: int, memory: int) -> list[Choice]:
     """From no checkpointed layer to all of them, with the number that train.py would take among them."""
     layers = settings.model.num_hidden_layers
-    taken = planner.choose_checkpointing(settings, deepspeed_config, gpus, memory, cuda=True)
+    taken = memory_plan.choose_checkpointing(settings, deepspeed_config, gpus, memory, cuda=True)
     counts = {0, *(layers // every for every in (8, 4, 3, 2)), taken, layers}
-    planned = {count: planner.process_memory(settings, deepspeed_config, gpus, count, True) for count in sorted(counts)}
-    return [Choice(count, count == taken, planner.fits(need, memory), need) for count, need in planned.items()]
+    planned = {
+        count: memory_plan.process_memory(settings, deepspeed_config, gpus, count, True) for count in sorted(counts)
+    }
+    return [Choice(count, count == taken, memory_plan.fits(need, memory), need) for count, need in planned.items()]
 
 
 def time_and_cost(
     settings: Settings, gpu: Gpu, gpus: int, mfu: float, tokens: float, price: float | None
 ) -> dict[str, Any]:
     """Speed at the stated MFU, and what `tokens` take: seconds, GPU-hours, cost where there is a price."""
-    each = planner.tokens_per_second(settings.model, settings.train.seq_len, gpu.peak, mfu)
+    each = speed_plan.tokens_per_second(settings.model, settings.train.seq_len, gpu.peak, mfu)
     seconds = tokens / (each * gpus)
     gpu_hours = seconds / 3600 * gpus
     return {
@@ -84,9 +88,9 @@ def time_and_cost(
         "tokens_per_second_per_gpu": each,
         "tokens_per_second": each * gpus,
         "tokens": tokens,
-        "flops": tokens * planner.flops_per_token(settings.model, settings.train.seq_len),
-        "steps": math.ceil(tokens / planner.tokens_per_step(settings.train, gpus)),
-        "tokens_per_parameter": tokens / planner.count_parameters(settings.model).total,
+        "flops": tokens * speed_plan.flops_per_token(settings.model, settings.train.seq_len),
+        "steps": math.ceil(tokens / speed_plan.tokens_per_step(settings.train, gpus)),
+        "tokens_per_parameter": tokens / count_parameters(settings.model).total,
         "seconds": seconds,
         "gpu_hours": gpu_hours,
         "cost": None if price is None else gpu_hours * price,
@@ -95,14 +99,14 @@ def time_and_cost(
 
 def storage(settings: Settings, gpus: int, tokens: float, bytes_per_token: float) -> dict[str, Any]:
     """Bytes on disk of text and token cache (each token read once) and of the run, and the host's memory for copies."""
-    one, kept = planner.checkpoint_bytes(settings.model), planner.checkpoints_kept(settings.train)
+    one, kept = memory_plan.checkpoint_bytes(settings.model), memory_plan.checkpoints_kept(settings.train)
     disk = {
         "text": tokens * bytes_per_token,
         "token_cache": tokens * CACHE_BYTES,
         "checkpoints": one * kept,
-        "export": planner.export_bytes(settings.model),
+        "export": memory_plan.export_bytes(settings.model),
     }
-    copies = gpus * planner.snapshot_bytes(settings, gpus) if settings.train.background_checkpoints else 0
+    copies = gpus * memory_plan.snapshot_bytes(settings, gpus) if settings.train.background_checkpoints else 0
     return disk | {
         "total": sum(disk.values()),
         "checkpoint": one,
@@ -132,7 +136,7 @@ def text_of(plan: dict[str, Any], found: list[Choice]) -> str:
         notes = ("  <- taken" if choice.auto else "") if choice.fits else "  does not fit"
         lines.append("  ".join([f"{name:>12}", *cells, f"{choice.memory.total / GIB:>7.1f}"]) + notes)
     lines += [
-        f"({planner.MARGIN:.0%} stay free; buffers: of communication and of CUDA; step: what the optimizer's step "
+        f"({memory_plan.MARGIN:.0%} stay free; buffers: of communication and of CUDA; step: what the optimizer's step "
         "needs more than backward)",
         "",
         f"speed    {time['tokens_per_second_per_gpu']:,.0f} tokens/s on a GPU, {time['tokens_per_second']:,.0f} in all "
@@ -257,10 +261,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     gpus, memory = args.gpus, round(args.memory * GIB) if args.memory else gpu.memory
     deepspeed_config = resolve_deepspeed_config(project_path(settings.train.deepspeed_config), settings, gpus)
     found = choices(settings, deepspeed_config, gpus, memory)
-    each = planner.tokens_per_second(settings.model, settings.train.seq_len, gpu.peak, args.mfu)
-    step = planner.tokens_per_step(settings.train, gpus)
+    each = speed_plan.tokens_per_second(settings.model, settings.train.seq_len, gpu.peak, args.mfu)
+    step = speed_plan.tokens_per_step(settings.train, gpus)
     tokens = args.hours * 3600 * each * gpus if args.hours else args.tokens or step * settings.train.max_steps
-    parameters = planner.count_parameters(settings.model)
+    parameters = count_parameters(settings.model)
     plan = {
         "parameters": asdict(parameters) | {"total": parameters.total},
         "dtype": settings.model.dtype,
@@ -268,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "gpus": gpus,
         "memory_bytes": memory,
         "peak_flops": gpu.peak,
-        "zero_stage": planner.zero_stage(deepspeed_config),
+        "zero_stage": memory_plan.zero_stage(deepspeed_config),
         "micro_batch_size": settings.train.micro_batch_size,
         "seq_len": settings.train.seq_len,
         "tokens_per_step": step,

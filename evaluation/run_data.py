@@ -18,8 +18,8 @@ from common.errors import UserError
 from common.settings.model import ModelSettings
 from evaluation.results import RESULTS, read_results
 from training.metrics import read_metrics
-from training.planner import count_parameters
-from training.run_folder import FINISHED, holder
+from training.plan.parameters import count_parameters
+from training.run_folder.folder import FINISHED, holder
 
 Record = dict[str, Any]
 Columns = dict[str, np.ndarray]

@@ -26,9 +26,9 @@ import torch
 import torch.distributed as dist
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training import universal
+from training.checkpoints import reshard
 from training.engine import quiet, without_compiler
-from training.schedule import decay_groups
+from training.optim import decay_groups
 
 # Sequences of one step over all processes, and the inputs of one.
 BATCH, LENGTH = 12, 16
@@ -57,7 +57,7 @@ def main(plan: str) -> int:
     for entry in json.loads(Path(plan).read_text()):
         if "convert" in entry:
             checkpoint, target = map(Path, entry["convert"])
-            universal.convert(checkpoint, target, workers=2)
+            reshard.convert(checkpoint, target, workers=2)
         else:
             run_phase(Phase(**entry))
     return 0
@@ -101,7 +101,7 @@ def run_process(phase: Phase, rank: int, port: int) -> None:
     if phase.load:
         checkpoint = Path(phase.load)
         if (checkpoint / "zero").exists():
-            universal.load(engine, checkpoint)
+            reshard.load(engine, checkpoint)
         else:
             engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
         found |= states(engine)
@@ -166,10 +166,10 @@ def states(engine: Any) -> dict[str, Any]:
     found = {}
     for name, parameter in engine.module.named_parameters():
         if hasattr(parameter, "_hp_mapping"):
-            full = [_gather(parameter, wrapped, key) for key in universal.STATES]
+            full = [_gather(parameter, wrapped, key) for key in reshard.STATES]
         else:  # no ZeRO: every process has it all
             master = _master(engine.optimizer, parameter)
-            full = [master.detach().clone(), *(wrapped.state[master][key].clone() for key in universal.STATES[1:])]
+            full = [master.detach().clone(), *(wrapped.state[master][key].clone() for key in reshard.STATES[1:])]
         found[name] = [parameter.detach().clone(), *full]
     steps = [float(state["step"]) for state in wrapped.state.values()]
     return {"states": found, "steps": [*steps, engine.global_steps]}

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.paths import ROOT
 from common.settings.load import load_settings
-from training.run_folder import identity
+from training.run_folder.folder import identity
 
 OLD_KEYS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "mfu", "memory_bytes", "tokens")
 

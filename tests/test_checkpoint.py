@@ -7,8 +7,19 @@ import pytest
 import torch
 
 from common.errors import UserError
-from training import checkpoint, snapshot
-from training.checkpoint import Checkpoints, Keep, State, batch_of, check_state, damage, finished, last_good, read_state
+from training.checkpoints import async_writer
+from training.checkpoints import manager as checkpoint
+from training.checkpoints.manager import (
+    Checkpoints,
+    Keep,
+    State,
+    batch_of,
+    check_state,
+    damage,
+    finished,
+    last_good,
+    read_state,
+)
 
 STATE = State(
     step=5,
@@ -23,7 +34,7 @@ STATE = State(
 
 
 class OneProcess:
-    """The channel between processes where there is one (training.processes.Control)."""
+    """The channel between processes where there is one (training.collectives.Control)."""
 
     rank, processes = 0, 1
 
@@ -172,7 +183,7 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(snapshot, "write_hashed", fail)
+    monkeypatch.setattr(async_writer, "write_hashed", fail)
     assert made.save(replace(STATE, step=6)) is None
     assert re.search("cannot be written .*(No space|PytorchStream)", made.finish())
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
@@ -226,4 +237,4 @@ def test_a_full_disk_is_told_in_its_own_words():
     from pathlib import Path
 
     with pytest.raises(OSError, match="No space left on device"):
-        snapshot.write_hashed(Path("/dev/full"), {"w": torch.zeros(1_000_000)})
+        async_writer.write_hashed(Path("/dev/full"), {"w": torch.zeros(1_000_000)})

@@ -20,8 +20,8 @@ from evaluation.export_model import main
 from tests import tiny_world
 from tests.launch import train
 from training.model import build_model
-from training.run_folder import Run, record_run
-from training.run_folder import export_model as export_run
+from training.run_folder.folder import Run, record_run
+from training.run_folder.folder import export_model as export_run
 
 LLAMA_CPP = os.environ.get("LLAMA_CPP")
 

@@ -11,11 +11,11 @@ from common.errors import UserError
 from common.settings.load import load_settings
 from tests import tiny_world
 from tests.launch import train
-from training.initial import PRETRAINING, find_initial, load_initial, pretraining_split
 from training.metrics import read_metrics
 from training.model import build_model
-from training.preflight import Device, checklist
-from training.run_folder import Run, export_model, record_run
+from training.run_folder.folder import Run, export_model, record_run
+from training.run_folder.init_from import PRETRAINING, find_initial, load_initial, pretraining_split
+from training.run_folder.preflight import Device, checklist
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import pytest
 from common.errors import UserError
 from common.paths import ROOT
 from common.settings.load import load_settings
-from training import planner
+from training.plan import memory as memory_plan
+from training.plan import speed as speed_plan
+from training.plan.parameters import count_parameters
 
 REFERENCE_CONFIG = {"zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 50_000_000}}
 GIB = 2**30
@@ -27,7 +29,7 @@ def meta_parameters(model_settings):
 
 def test_reference_model_has_its_published_size():
     settings = load_settings()
-    parameters = planner.count_parameters(settings.model)
+    parameters = count_parameters(settings.model)
     assert parameters.total == 1_633_781_760 == meta_parameters(settings.model_dict())
     assert (parameters.embedding, parameters.head, parameters.per_layer) == (209_715_200, 209_715_200, 50_597_888)
 
@@ -43,23 +45,23 @@ def test_reference_model_has_its_published_size():
 )
 def test_parameter_count_equals_transformers(overrides):
     settings = load_settings(overrides=["num_hidden_layers=2", "vocab_size=1000", *overrides])
-    assert planner.count_parameters(settings.model).total == meta_parameters(settings.model_dict())
+    assert count_parameters(settings.model).total == meta_parameters(settings.model_dict())
 
 
 def test_figures_of_the_design():
     settings = load_settings()
-    assert planner.tokens_per_step(settings.train, 2) == 1_572_864
-    tokens = planner.tokens_per_step(settings.train, 2) * settings.train.max_steps
+    assert speed_plan.tokens_per_step(settings.train, 2) == 1_572_864
+    tokens = speed_plan.tokens_per_step(settings.train, 2) * settings.train.max_steps
     assert tokens == pytest.approx(52.18e9, rel=1e-4)
-    flops = planner.flops_per_token(settings.model, 768) * tokens
+    flops = speed_plan.flops_per_token(settings.model, 768) * tokens
     assert flops == pytest.approx(4.7e20, rel=0.01)
     assert flops / (2 * 312e12 * 0.5) / 86400 == pytest.approx(17.4, abs=0.05)  # days on 2 x A100 at 50 % MFU
 
 
 @pytest.mark.parametrize("processes", [1, 2, 8])
 def test_states_under_zero_2(processes):
-    total = planner.count_parameters(load_settings().model).total
-    memory = planner.process_memory(load_settings(), REFERENCE_CONFIG, processes, 24, cuda=True)
+    total = count_parameters(load_settings().model).total
+    memory = memory_plan.process_memory(load_settings(), REFERENCE_CONFIG, processes, 24, cuda=True)
     assert memory.weights == 2 * total and memory.optimizer == 12 * total // processes
     # Gradients of former micro-batches and of the running one in bf16, and one parameter's whole.
     assert memory.gradients == 4 * total // processes + 2 * 209_715_200
@@ -69,31 +71,31 @@ def test_states_under_zero_2(processes):
 
 def test_the_reference_run_fits_two_a100_with_hardly_any_checkpointing_and_one_with_more():
     settings = load_settings()
-    assert planner.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 79 * GIB, cuda=True) <= 1
-    one = planner.choose_checkpointing(settings, REFERENCE_CONFIG, 1, 79 * GIB, cuda=True)
+    assert memory_plan.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 79 * GIB, cuda=True) <= 1
+    one = memory_plan.choose_checkpointing(settings, REFERENCE_CONFIG, 1, 79 * GIB, cuda=True)
     assert 1 < one < 24
-    fewer = planner.process_memory(settings, REFERENCE_CONFIG, 1, one - 1, cuda=True)
-    assert planner.fits(planner.process_memory(settings, REFERENCE_CONFIG, 1, one, cuda=True), 79 * GIB)
-    assert not planner.fits(fewer, 79 * GIB)
+    fewer = memory_plan.process_memory(settings, REFERENCE_CONFIG, 1, one - 1, cuda=True)
+    assert memory_plan.fits(memory_plan.process_memory(settings, REFERENCE_CONFIG, 1, one, cuda=True), 79 * GIB)
+    assert not memory_plan.fits(fewer, 79 * GIB)
 
 
 @pytest.mark.parametrize(("wanted", "count"), [("none", 0), ("all", 24), ("7", 7), ("99", 24), ("auto", 24)])
 def test_checkpointing_is_taken_as_configured(wanted, count):
     settings = load_settings(overrides=[f"train.gradient_checkpointing={wanted}"])
-    assert planner.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 1 * GIB, cuda=True) == count
+    assert memory_plan.choose_checkpointing(settings, REFERENCE_CONFIG, 2, 1 * GIB, cuda=True) == count
 
 
 def test_checkpointed_layers_are_spread_evenly():
-    assert planner.checkpointed_layers(0, 6) == [] and planner.checkpointed_layers(6, 6) == list(range(6))
-    assert planner.checkpointed_layers(2, 6) == [0, 3] and planner.checkpointed_layers(3, 6) == [0, 2, 4]
-    assert all(len(set(planner.checkpointed_layers(count, 24))) == count for count in range(25))
+    assert memory_plan.checkpointed_layers(0, 6) == [] and memory_plan.checkpointed_layers(6, 6) == list(range(6))
+    assert memory_plan.checkpointed_layers(2, 6) == [0, 3] and memory_plan.checkpointed_layers(3, 6) == [0, 2, 4]
+    assert all(len(set(memory_plan.checkpointed_layers(count, 24))) == count for count in range(25))
 
 
 def test_more_checkpointing_never_takes_more_memory():
     settings = load_settings()
     for cuda, stage in itertools.product((True, False), (0, 1, 2)):
         config = {"zero_optimization": {"stage": stage}}
-        totals = [planner.process_memory(settings, config, 2, count, cuda).activations for count in range(25)]
+        totals = [memory_plan.process_memory(settings, config, 2, count, cuda).activations for count in range(25)]
         assert totals == sorted(totals, reverse=True)
 
 
@@ -124,7 +126,7 @@ def saved_bytes(settings, checkpointed):
             alive.append(tensor)  # so that no other tensor gets its address
         return tensor
 
-    for index in planner.checkpointed_layers(checkpointed, len(model.model.layers)):
+    for index in memory_plan.checkpointed_layers(checkpointed, len(model.model.layers)):
         # What a checkpoint keeps is no saved tensor: what its layer is called with.
         def keep_inputs(_, positional, named):
             for value in torch.utils._pytree.tree_leaves((positional, named)):
@@ -153,7 +155,7 @@ def test_activations_are_those_that_autograd_keeps(shape, dtype, extra):
     settings = load_settings(overrides=overrides)
     for checkpointed in (0, 1, layers):
         counted = saved_bytes(settings, checkpointed)
-        planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False).activations
+        planned = memory_plan.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False).activations
         assert planned == pytest.approx(counted, rel=0.05), checkpointed
 
 
@@ -174,7 +176,7 @@ def test_the_peak_of_a_pass_is_that_of_the_reference_model_in_fake_tensors(overr
     from tests.memory_count import count_pass
 
     settings = load_settings(overrides=list(overrides))
-    planned = planner.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False)
+    planned = memory_plan.process_memory(settings, REFERENCE_CONFIG, 1, checkpointed, cuda=False)
     counted = count_pass(settings, checkpointed, monkeypatch)
     assert planned.activations + planned.logits + planned.layer == pytest.approx(counted, rel=0.05)
 
@@ -208,7 +210,7 @@ def test_states_and_steps_are_those_of_deepspeed(tmp_path, processes, zero, accu
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     script = ROOT / "tests" / "memory_count.py"
     subprocess.run([sys.executable, str(script), str(tmp_path / "plan.json")], check=True, capture_output=True)
-    planned = planner.process_memory(settings, config, processes, 0, cuda=False)
+    planned = memory_plan.process_memory(settings, config, processes, 0, cuda=False)
     for rank in range(processes):
         counted = json.loads((tmp_path / f"found.{rank}").read_text())
         assert planned.weights + planned.optimizer == pytest.approx(counted["states"], rel=0.01)
@@ -248,8 +250,8 @@ def test_a_gpus_peak_is_the_planned_one(overrides, checkpointing):
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    count = planner.choose_checkpointing(settings, config, 1, 0, cuda=True)
-    planned = planner.process_memory(settings, config, 1, count, cuda=True)
+    count = memory_plan.choose_checkpointing(settings, config, 1, 0, cuda=True)
+    planned = memory_plan.process_memory(settings, config, 1, count, cuda=True)
     engine = build_engine(settings, config, True, resolve_kernels(settings, cuda=True), count)
     tokens = torch.randint(3, 100, (settings.train.micro_batch_size, settings.train.seq_len + 1)).cuda()
     for step in range(2):
@@ -264,33 +266,33 @@ def test_a_gpus_peak_is_the_planned_one(overrides, checkpointing):
 
 
 def test_the_loss_takes_less_where_logits_exist_in_parts():
-    full = planner.loss_bytes(load_settings(overrides=["train.loss_kernel=full"]), cuda=True)
-    chunked = planner.loss_bytes(load_settings(overrides=["train.loss_kernel=chunked"]), cuda=True)
+    full = memory_plan.loss_bytes(load_settings(overrides=["train.loss_kernel=full"]), cuda=True)
+    chunked = memory_plan.loss_bytes(load_settings(overrides=["train.loss_kernel=chunked"]), cuda=True)
     assert full == 32 * 768 * 102_400 * 12 and chunked < full / 5
 
 
 def test_peak_flops_by_device_name():
-    assert planner.peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
-    assert planner.peak_flops("NVIDIA H100 PCIe") == 756e12
-    assert planner.peak_flops("NVIDIA H200") == 989e12
-    assert planner.peak_flops("CPU, 2 cores") is None
+    assert speed_plan.peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
+    assert speed_plan.peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert speed_plan.peak_flops("NVIDIA H200") == 989e12
+    assert speed_plan.peak_flops("CPU, 2 cores") is None
 
 
 def test_mfu_is_what_the_model_needs_over_what_the_devices_give():
     model = load_settings().model
-    speed = planner.tokens_per_second(model, 768, 312e12, 0.5)
-    assert planner.mfu(model, 768, 2 * speed, "NVIDIA A100-SXM4-80GB", devices=2) == pytest.approx(0.5)
-    assert planner.mfu(model, 768, speed, "CPU, 2 cores") is None
+    speed = speed_plan.tokens_per_second(model, 768, 312e12, 0.5)
+    assert speed_plan.mfu(model, 768, 2 * speed, "NVIDIA A100-SXM4-80GB", devices=2) == pytest.approx(0.5)
+    assert speed_plan.mfu(model, 768, speed, "CPU, 2 cores") is None
     wide = load_settings(overrides=["dtype=float32"]).model
-    assert planner.mfu(wide, 768, speed, "NVIDIA A100-SXM4-80GB") is None
+    assert speed_plan.mfu(wide, 768, speed, "NVIDIA A100-SXM4-80GB") is None
 
 
 def test_disk_and_copies():
     settings = load_settings()
-    total = planner.count_parameters(settings.model).total
-    assert planner.checkpoint_bytes(settings.model) == 14 * total
-    assert planner.snapshot_bytes(settings, 2) == 2 * total + 6 * total
-    assert planner.checkpoints_kept(settings.train) == 3 + 6 + 1  # the last, every 5,000th of 33,176, a new one
+    total = count_parameters(settings.model).total
+    assert memory_plan.checkpoint_bytes(settings.model) == 14 * total
+    assert memory_plan.snapshot_bytes(settings, 2) == 2 * total + 6 * total
+    assert memory_plan.checkpoints_kept(settings.train) == 3 + 6 + 1  # the last, every 5,000th of 33,176, a new one
 
 
 def test_unknown_devices_are_no_error_here():

@@ -5,8 +5,8 @@ import pytest
 from common.files import atomic_write
 from common.settings.load import load_settings
 from tests import tiny_world
-from training import preflight
-from training.preflight import Check, Device, checklist, render
+from training.run_folder import preflight
+from training.run_folder.preflight import Check, Device, checklist, render
 
 CPU = Device("cpu", "CPU, 2 cores", 8 << 30)
 A100 = Device("cuda", "NVIDIA A100-SXM4-80GB", 80 << 30)
@@ -87,7 +87,7 @@ def test_too_little_disk_is_named(tmp_path, monkeypatch):
 def test_a_disk_that_holds_the_next_checkpoint_but_not_all_is_told(tmp_path, monkeypatch):
     settings = load_settings(tiny_world.make_world(tmp_path, keep_last=2))
     usage = preflight.shutil.disk_usage(tmp_path)
-    free = 2 * preflight.planner.checkpoint_bytes(settings.model)
+    free = 2 * preflight.memory_plan.checkpoint_bytes(settings.model)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage._replace(free=free))
     check = by_name(settings)["disk"]
     assert not check.todo and "not enough for a run that begins" in check.state

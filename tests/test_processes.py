@@ -14,7 +14,7 @@ SCRIPT = """
 import json, os, sys, time
 from common.errors import UserError
 from training.engine import end_process_group, start_process_group
-from training.processes import Control
+from training.collectives import Control
 
 start_process_group(False, int(os.environ["RANK"]), 3, 30)
 control = Control(30)

@@ -4,7 +4,8 @@ import pytest
 
 from common.errors import UserError
 from common.settings.load import load_settings
-from training.resume import CHANGEABLE, changes, changes_text, check_changes
+from training.run_folder.config_diff import changes, changes_text
+from training.run_folder.may_resume import CHANGEABLE, check_changes
 
 HERE = {"hidden_size": 32, "train": {"learning_rate": 0.1, "seed": 0}, "deepspeed": {"zero_optimization": {"stage": 2}}}
 THERE = {

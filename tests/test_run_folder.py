@@ -6,17 +6,16 @@ import pytest
 from common.errors import UserError
 from common.settings.load import load_settings
 from tests import tiny_world
-from training.run_folder import (
-    find_run,
+from training.run_folder.folder import (
     hold_run,
     holder,
     identity,
     note_finished,
     record_run,
-    resumed_run,
     run_folder,
     tokenizer_origin,
 )
+from training.run_folder.may_resume import find_run, resumed_run
 
 
 def settings_of(tmp_path, *overrides):

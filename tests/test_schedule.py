@@ -1,7 +1,7 @@
 import pytest
 
 from common.settings.load import load_settings
-from training.schedule import decay_groups, learning_rate
+from training.optim import decay_groups, learning_rate
 
 
 def test_warm_up_then_cosine_to_the_floor():

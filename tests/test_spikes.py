@@ -5,7 +5,7 @@ import pytest
 from common.settings.load import load_settings
 from tests import tiny_world
 from tokenizer.cache.ensure import ensure_token_cache
-from training.preflight import find_splits
+from training.run_folder.preflight import find_splits
 from training.spikes import LEAST_STEPS, document_ids, judge, spike_limit
 
 STEADY = [3.0 + 0.02 * (-1) ** step for step in range(100)]

@@ -16,7 +16,7 @@ from common.paths import ROOT
 from tests import tiny_world
 from tests.launch import launch_command, launch_environment, losses, only_run, train
 from training.metrics import read_metrics
-from training.run_folder import Run, hold_run, holder
+from training.run_folder.folder import Run, hold_run, holder
 from training.stopping import REASONS, StopRequest, launcher_watch, stop_run
 
 

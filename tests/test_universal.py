@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import UserError
 from common.paths import ROOT
-from training import universal
+from training.checkpoints import reshard
 
 SHAPES: list[dict[str, tuple[int, ...]]] = [{"model.wide": (3, 4), "model.long": (5,)}, {"model.norm": (4,)}]
 
@@ -22,7 +22,7 @@ def whole(name, state):
     import torch
 
     index = [n for group in SHAPES for n in group].index(name)
-    first = 1000 * index + 100 * universal.STATES.index(state)
+    first = 1000 * index + 100 * reshard.STATES.index(state)
     shape = {n: s for group in SHAPES for n, s in group.items()}[name]
     return torch.arange(first, first + torch.Size(shape).numel(), dtype=torch.float32).view(shape)
 
@@ -34,7 +34,7 @@ def write_checkpoint(folder, lost=()):
     folder.mkdir(parents=True)
     shares: list[dict[str, Any]] = [{"state": {}, "fp32": [], "mappings": [], "padding": []} for _ in range(2)]
     for number, group in enumerate(SHAPES):
-        flat = {state: torch.cat([whole(name, state).flatten() for name in group]) for state in universal.STATES}
+        flat = {state: torch.cat([whole(name, state).flatten() for name in group]) for state in reshard.STATES}
         length = flat["fp32"].numel()
         size = (length + 3) // 4 * 2
         for rank, share in enumerate(shares):
@@ -65,7 +65,7 @@ def write_checkpoint(folder, lost=()):
         torch.save({"optimizer_state_dict": content}, folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     groups = [{name: torch.Size(shape) for name, shape in group.items()} for group in SHAPES]
     weights = {name: whole(name, "fp32").bfloat16() for group in SHAPES for name in group}
-    torch.save({"module": weights, "param_shapes": groups, "dp_world_size": 2}, folder / universal.MODEL_FILE)
+    torch.save({"module": weights, "param_shapes": groups, "dp_world_size": 2}, folder / reshard.MODEL_FILE)
     return folder
 
 
@@ -75,28 +75,28 @@ def test_killed_halfway_a_conversion_leaves_nothing_that_counts_and_is_done_agai
     checkpoint, target = write_checkpoint(tmp_path / "step-00000007"), tmp_path / "step-00000007.universal"
     before = sorted(path.name for path in checkpoint.iterdir())
     killed = (
-        "import os, sys; from pathlib import Path; from training import universal; "
-        "universal._run_converter = lambda *_: os.kill(os.getpid(), 9); "
-        "universal.convert(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import os, sys; from pathlib import Path; from training.checkpoints import reshard; "
+        "reshard._run_converter = lambda *_: os.kill(os.getpid(), 9); "
+        "reshard.convert(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     result = subprocess.run([sys.executable, "-c", killed, str(checkpoint), str(target)], cwd=ROOT)
     assert result.returncode == -signal.SIGKILL
     (left,) = {path.name for path in tmp_path.iterdir()} - {checkpoint.name}
     assert re.fullmatch(r"step-00000007\.universal\..+\.partial", left)
 
-    universal.convert(checkpoint, target)
+    reshard.convert(checkpoint, target)
     assert {path.name for path in tmp_path.iterdir()} == {checkpoint.name, target.name}
     assert sorted(path.name for path in checkpoint.iterdir()) == before
     for group in SHAPES:
         for name in group:
             folder = target / "zero" / name
-            for state in universal.STATES:
+            for state in reshard.STATES:
                 found = torch.load(folder / f"{state}.pt")["param"]
                 assert torch.equal(found, whole(name, state)), (name, state)
             assert torch.load(folder / "step.pt") == 7
     groups = torch.load(target / "zero/optimizer_state.pt")["param_groups"]
     assert groups == [{"betas": (0.9, 0.95)}] * 2
-    assert (target / universal.MODEL_FILE).read_bytes() == (checkpoint / universal.MODEL_FILE).read_bytes()
+    assert (target / reshard.MODEL_FILE).read_bytes() == (checkpoint / reshard.MODEL_FILE).read_bytes()
 
 
 def test_interrupted_it_takes_the_converter_and_its_files_along(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_interrupted_it_takes_the_converter_and_its_files_along(tmp_path, monkey
     monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
     checkpoint = write_checkpoint(tmp_path / "step-00000007")
     with pytest.raises(KeyboardInterrupt):
-        universal.convert(checkpoint, tmp_path / "universal", workers=2)
+        reshard.convert(checkpoint, tmp_path / "universal", workers=2)
     assert [process.returncode for process in started] == [-signal.SIGKILL]
     assert list(tmp_path.iterdir()) == [checkpoint]
 
@@ -124,12 +124,12 @@ def lose_share(checkpoint):
 
 
 def lose_shares(checkpoint):
-    for share in checkpoint.glob(universal.SHARDS):
+    for share in checkpoint.glob(reshard.SHARDS):
         share.unlink()
 
 
 def damage_model(checkpoint):
-    (checkpoint / universal.MODEL_FILE).write_bytes(b"PK")
+    (checkpoint / reshard.MODEL_FILE).write_bytes(b"PK")
 
 
 def lose_a_parameter(checkpoint):
@@ -152,24 +152,24 @@ def test_damage_is_named_and_nothing_is_left(tmp_path, break_it, message):
     checkpoint = write_checkpoint(tmp_path / "step-00000007")
     break_it(checkpoint)
     with pytest.raises(UserError, match=message):
-        universal.convert(checkpoint, tmp_path / "universal")
+        reshard.convert(checkpoint, tmp_path / "universal")
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def test_room_is_checked_before(tmp_path, monkeypatch):
     checkpoint = write_checkpoint(tmp_path / "step-00000007")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
-    monkeypatch.setattr(universal, "_inspect", lambda _: ({}, 26_000_000))
+    monkeypatch.setattr(reshard, "_inspect", lambda _: ({}, 26_000_000))
     with pytest.raises(UserError, match=r"needs 0\.026 GB, 0\.005 GB are free\. Make room"):
-        universal.convert(checkpoint, tmp_path / "universal")
+        reshard.convert(checkpoint, tmp_path / "universal")
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def test_only_shares_need_a_conversion(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "step-00000007")
-    assert universal.is_partitioned(checkpoint)
+    assert reshard.is_partitioned(checkpoint)
     lose_shares(checkpoint)
-    assert not universal.is_partitioned(checkpoint)
+    assert not reshard.is_partitioned(checkpoint)
 
 
 @pytest.mark.parametrize("answer", [(None, {}), AssertionError(), OSError("gone")])
@@ -185,7 +185,7 @@ def test_what_cannot_be_loaded_is_named_and_the_engine_reads_its_own_checkpoints
     config = SimpleNamespace(load_universal_checkpoint=False)
     engine = SimpleNamespace(_config=config, load_checkpoint=load_checkpoint)
     with pytest.raises(UserError, match=f"{re.escape(str(tmp_path / 'universal'))}: .* delete that folder"):
-        universal.load(engine, tmp_path / "universal")
+        reshard.load(engine, tmp_path / "universal")
     assert seen == [(str(tmp_path), "universal", True)] and config.load_universal_checkpoint is False
 
 
@@ -195,7 +195,7 @@ def test_step_counts_go_to_the_device_of_a_fused_optimizer(group, device):
 
     parameter = torch.zeros(2, device="meta")
     state = {parameter: {"step": torch.tensor(3.0)}}
-    universal.steps_to_device(SimpleNamespace(param_groups=[group | {"params": [parameter]}], state=state))
+    reshard.steps_to_device(SimpleNamespace(param_groups=[group | {"params": [parameter]}], state=state))
     assert state[parameter]["step"].device.type == device
 
 

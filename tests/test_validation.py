@@ -10,8 +10,8 @@ from tokenizer.cache.encoding import token_byte_lengths
 from tokenizer.cache.ensure import ensure_token_cache
 from tokenizer.cache.plan import Split
 from tokenizer.cache.token_file import READ_ONLY, TOKEN_ID
-from training.checkpoint import State
-from training.preflight import find_splits
+from training.checkpoints.manager import State
+from training.run_folder.preflight import find_splits
 from training.validation import Validation, after_validation
 
 

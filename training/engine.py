@@ -16,8 +16,8 @@ from common.errors import UserError
 from common.settings.load import Settings
 
 if TYPE_CHECKING:
-    from training.initial import Initial
     from training.kernels import Kernels
+    from training.run_folder.init_from import Initial
 
 # Sections that DeepSpeed 0.19 reads; it takes any other in silence.
 SECTIONS = {
@@ -185,9 +185,9 @@ def build_engine(
     from deepspeed.runtime.config import DeepSpeedConfigError
     from deepspeed.runtime.zero.utils import ZeRORuntimeException
 
-    from training.initial import load_initial
     from training.model import NextTokenLoss, build_model
-    from training.schedule import decay_groups
+    from training.optim import decay_groups
+    from training.run_folder.init_from import load_initial
 
     train = settings.train
     model = build_model(settings, kernels, checkpointed_layers)

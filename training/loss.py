@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from training.planner import LOSS_CHUNK_TOKENS
+from training.plan.memory import LOSS_CHUNK_TOKENS
 
 
 class _ChunkedMean(torch.autograd.Function):

@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.settings.load import Settings
 from training.kernels import Kernels, resolve_kernels
 from training.loss import mean_loss, token_losses
-from training.planner import checkpointed_layers
+from training.plan.memory import checkpointed_layers
 
 # Rows of the loss on answers are filled up to a multiple of this.
 ROWS_TOGETHER = 256

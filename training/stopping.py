@@ -97,7 +97,7 @@ def stop_run(folder: Path, timeout_seconds: float = 600.0) -> None:
     Raises:
         UserError: nothing trains there, it trains on another machine, or it does not end in time.
     """
-    from training.run_folder import holder
+    from training.run_folder.folder import holder
 
     held_by = holder(folder)
     if held_by is None:

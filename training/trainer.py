@@ -6,38 +6,24 @@ train.py prepares what a `Trainer` needs and calls `train`; importing this start
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
-from collections import Counter, deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.paths import project_path
-from common.settings.load import Settings
-from training import checkpoint, planner, preflight, universal
-from training.data import Loader, PackedSequences, step_seed
-from training.engine import build_engine
-from training.initial import PRETRAINING, find_initial
-from training.metrics import (
-    MetricsLog,
-    StepClock,
-    duration,
-    gpu_utilization,
-    plot_metrics,
-    step_line,
-    validation_line,
-)
-from training.processes import Control
-from training.resume import changes_text
-from training.run_folder import Run, export_model, note_finished, record_run, tokenizer_origin
-from training.schedule import learning_rate
+from training.checkpoints import manager as checkpoint
+from training.data import step_seed
+from training.metrics import StepClock, duration, gpu_utilization, plot_metrics, step_line, validation_line
+from training.optim import learning_rate
+from training.plan import speed as speed_plan
+from training.run_folder.folder import export_model, note_finished
+from training.run_folder.init_from import PRETRAINING
 from training.spikes import WINDOW_STEPS, document_ids, judge, spike_limit
-from training.stopping import LAUNCHER_PATIENCE_SECONDS, Stopped, StopRequest
-from training.validation import Validation, after_validation
-from training.watchdog import Watchdog
+from training.startup import Startup
+from training.stopping import LAUNCHER_PATIENCE_SECONDS, Stopped
+from training.validation import after_validation
 
 # The processor prepares at most this many micro-batches ahead of a GPU, so that a request to stop is heard in time.
 MICRO_BATCHES_AHEAD = 2
@@ -46,174 +32,8 @@ CATEGORIES_SHOWN = 8
 MAX_REWINDS = 3
 
 
-class Trainer:
-    """One run: the engine, the data in its order, and what is measured on the way."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        deepspeed_config: dict[str, Any],
-        device: preflight.Device,
-        run: Run,
-        caches: dict[str, Any],
-        control: Control,
-    ):
-        import torch
-
-        from tokenizer.cache.encoding import token_byte_lengths
-        from training.kernels import resolve_kernels
-
-        self.settings, self.train_settings, self.run, self.device = settings, settings.train, run, device
-        self.control, self.rank, self.processes = control, control.rank, control.processes
-        self.deepspeed_config = deepspeed_config
-        self.tokenizer_folder = project_path(settings.tokenizer.out)
-        train = self.train_settings
-        self.watchdog = Watchdog(train.hang_seconds, f"process {self.rank}")
-        control.beat = lambda: self.watchdog.beat("waiting for process 0")
-        self.stop = StopRequest()
-        self.stop.listen()
-        self.cache = caches["train"]
-        self.answers_only = train.learn_from == "answers"
-        self.data = PackedSequences(self.cache.tokens, train.seq_len, train.seed, self.answers_only)
-        self.sequences_per_step = train.micro_batch_size * train.gradient_accumulation_steps * self.processes
-        self.rewinds: Counter[int] = Counter()
-        self.events: deque[Any] = deque()
-
-        resume, passed_over = control.told_by_first(lambda: checkpoint.last_good(run.checkpoints))
-        for line in passed_over:
-            self._say(line)
-        self.state = checkpoint.State(
-            step=0,
-            processes=self.processes,
-            sequences_per_step=self.sequences_per_step,
-            skipped=0,
-            tokenizer=self.cache.tokenizer,
-            train_sha256=self.cache.source_sha256,
-            val_sha256=caches["val"].source_sha256,
-            configuration=settings.to_dict(),
-        )
-        if resume is not None:
-            state = checkpoint.read_state(resume)
-            checkpoint.check_state(state, self.state, resume, train.micro_batch_size)
-        kernels = resolve_kernels(settings, device.cuda)
-        for note in kernels.notes:
-            self._say(f"note: {note}")
-        layers = planner.choose_checkpointing(settings, deepspeed_config, self.processes, device.memory, device.cuda)
-        initial = find_initial(settings) if resume is None else None
-        self.engine = build_engine(settings, deepspeed_config, device.cuda, kernels, layers, initial)
-        self.initial = initial
-        self.torch_device = self.engine.device
-        keep = checkpoint.Keep(train.keep_last, train.keep_every, train.keep_best)
-        self.checkpoints = checkpoint.Checkpoints(self.engine, run.checkpoints, control, keep, self._in_background())
-        if resume is not None:
-            self._load(resume, state)
-        self.saved_step = self.state.step
-        self.loader = self._start_loader()
-
-        byte_lengths = torch.from_numpy(token_byte_lengths(self.tokenizer_folder)).to(self.torch_device)
-
-        def validation(cache: Any, answers_only: bool = False) -> Validation:
-            part = (train.seq_len, train.val_sequences, settings.data.split_seed, train.micro_batch_size)
-            return Validation(cache, *part, byte_lengths, control, answers_only)
-
-        self.validation = validation(caches["val"], self.answers_only)
-        # What a model that is trained on was pretrained with, measured whole.
-        self.pretraining = validation(caches[PRETRAINING]) if PRETRAINING in caches else None
-        self.log: MetricsLog | None = None
-        if self.rank == 0:
-            self._record(resume)
-
-    def _say(self, line: str) -> None:
-        if self.rank == 0:
-            print(line, flush=True)
-
-    def _in_background(self) -> bool:
-        """Whether a copy of what this machine's processes save fits into its memory beside them."""
-        import psutil
-
-        if not self.train_settings.background_checkpoints:
-            return False
-        local = int(os.environ.get("LOCAL_SIZE") or os.environ.get("LOCAL_WORLD_SIZE") or self.processes)
-        need = local * planner.snapshot_bytes(self.settings, self.processes)
-        available = psutil.virtual_memory().available
-        fits = self.control.highest(int(need > available))[0] == 0
-        if not fits:
-            self._say(
-                f"note: checkpoints are written in the foreground: a copy in memory takes {need / 2**30:.1f} GiB, "
-                f"{available / 2**30:.1f} GiB are free (train.background_checkpoints)"
-            )
-        return fits
-
-    def _record(self, resume: Path | None) -> None:
-        settings, run, train = self.settings, self.run, self.train_settings
-        origin = tokenizer_origin(self.tokenizer_folder, settings, self.cache.source_sha256)
-        details = {
-            "step": self.state.step,
-            "processes": self.processes,
-            "device": self.device.name,
-            "tokenizer": self.cache.tokenizer,
-            "train_sha256": self.cache.source_sha256,
-            "val_sha256": self.validation.cache.source_sha256,
-            "tokenizer_origin": origin,
-        }
-        for difference in origin["differences"]:
-            print(f"note: {difference}")
-        if self.initial is not None:
-            details["init_from"] = str(self.initial.folder)
-            print(f"begins with the weights of {self.initial.folder}")
-            for difference in self.initial.notes(settings):
-                print(f"note: {difference}")
-        record_run(run, settings, self.deepspeed_config, details)
-        # Begun again from nothing, it writes all of it anew, the validation of step 0 too.
-        self.log = MetricsLog(run.folder, settings, run.name, self.state.step if resume else -1)
-        parameters = planner.count_parameters(settings.model).total
-        tokens = planner.tokens_per_step(train, self.processes)
-        epochs = train.max_steps * tokens / max(1, self.data.size * train.seq_len)
-        print(f"run {run.name}: {run.folder}" + (f", resumed at step {self.state.step}" if resume else ""))
-        print(
-            f"{parameters:,} parameters in {settings.model.dtype} on {self.processes} x {self.device.name}; "
-            f"{self.cache.num_tokens:,} training tokens; {train.max_steps} steps of {tokens:,} tokens "
-            f"({epochs:.2f} epochs)",
-            flush=True,
-        )
-        if run.changed:
-            print(f"changed:\n{changes_text(run.changed)}", flush=True)
-        if resume is not None:
-            lost = self.log.reached - self.state.step
-            again = f"; the run had come to step {self.log.reached}: {lost} step(s) are done again" if lost else ""
-            self.log.event(
-                self.state.step,
-                "resumed",
-                f"resumed on {self.processes} process(es){again}",
-                processes=self.processes,
-                changed=run.changed,
-                lost_steps=lost,
-            )
-
-    def _load(self, path: Path, state: checkpoint.State) -> None:
-        """Weights, optimizer and place in the run, as `path` has them."""
-        self.watchdog.beat(f"loading {path}")
-        if state.processes == self.processes or not universal.is_partitioned(path):
-            checkpoint.load(self.engine, path)
-        else:
-            self._say(f"{path} was made by {state.processes} process(es): sharing it out anew for {self.processes}")
-            shared_out = path.with_name(path.name + ".universal")
-            self.control.told_by_first(lambda: universal.convert(path, shared_out, os.cpu_count() or 1))
-            universal.load(self.engine, shared_out)
-            self.control.told_by_first(lambda: shutil.rmtree(shared_out))
-        self.state = replace(state, processes=self.processes, configuration=self.settings.to_dict())
-
-    def _start_loader(self) -> Loader:
-        micro = self.train_settings.micro_batch_size
-        return Loader(
-            self.data,
-            position=self.state.position,
-            sequences_per_step=self.sequences_per_step,
-            stride=micro * self.processes,
-            offset=micro * self.rank,
-            count=micro,
-            pin=self.device.cuda,
-        )
+class Trainer(Startup):
+    """One run: the loop, and all that is decided on the way."""
 
     def train(self) -> None:
         """Steps from where the run stands to `max_steps`, then the export; or until it is asked to stop."""
@@ -416,7 +236,7 @@ class Trainer:
         assert self.log is not None
         train, steps, seconds = self.train_settings, self.clock.steps, self.clock.take()
         took = sum(seconds.values()) - seconds["pause"]
-        tokens = planner.tokens_per_step(train, self.processes)
+        tokens = speed_plan.tokens_per_step(train, self.processes)
         speed = tokens * steps / took
         record = {
             "step": self.state.step,
@@ -425,7 +245,7 @@ class Trainer:
             "grad_norm": self.grad_norm,
             "tokens_per_second": speed,
             "tokens_per_second_per_device": speed / self.processes,
-            "mfu": planner.mfu(self.settings.model, train.seq_len, speed, self.device.name, self.processes),
+            "mfu": speed_plan.mfu(self.settings.model, train.seq_len, speed, self.device.name, self.processes),
             "memory_bytes": self._memory(),
             "gpu_utilization": gpu_utilization(self.torch_device) if self.device.cuda else None,
             "data_wait": seconds["data"] / took,

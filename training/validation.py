@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from training.checkpoint import State
+from training.checkpoints.manager import State
+from training.collectives import Control
 from training.data import PackedSequences, hash_key, permute
-from training.processes import Control
 
 Record = dict[str, Any]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from training.processes import Control
+from training.collectives import Control
 
 NAME = re.compile(r"step-(\d{8})")
 PARTIAL = ".partial"
@@ -222,7 +222,7 @@ class Checkpoints:
     """Writes a run's checkpoints. All processes call `save`, `settle` and `finish` in the same order."""
 
     def __init__(self, engine: Any, folder: Path, control: Control, keep: Keep, background: bool):
-        from training.snapshot import SnapshotEngine
+        from training.checkpoints.async_writer import SnapshotEngine
 
         self.engine, self.folder, self.control = engine, folder, control
         self.keep, self.background = keep, background
@@ -260,7 +260,7 @@ class Checkpoints:
         In the foreground the checkpoint is finished when this returns.
         """
         failed = self.finish()
-        import training.snapshot as snapshot
+        from training.checkpoints import async_writer as snapshot
 
         partial = self._partial(state.step)
         if self.control.rank == 0:

@@ -1,4 +1,4 @@
-"""Memory, FLOPs and hours of a run: pure arithmetic on the configuration, nothing measured, nothing imported."""
+"""Memory of a run: pure arithmetic on the configuration, nothing measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from common.settings.load import Settings
 from common.settings.model import ModelSettings
 from common.settings.train import TrainSettings
-from training.gpus import find_gpu
 from training.kernels import AUTO_LAYERS, AUTO_LOSS, liger_is_here
+from training.plan.parameters import count_parameters, widths
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 # The fp32 copy of a parameter and its two Adam moments.
@@ -25,90 +25,6 @@ MARGIN = 0.06
 LOSS_CHUNK_TOKENS = 4096
 # DeepSpeed's own size of a bucket, elements, where ds_config.json says nothing.
 BUCKET_ELEMENTS = 500_000_000
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Parameters of a LLaMA-style model by place."""
-
-    embedding: int
-    head: int
-    per_layer: int
-    layers: int
-    final_norm: int
-
-    @property
-    def total(self) -> int:
-        return self.embedding + self.head + self.per_layer * self.layers + self.final_norm
-
-
-def count_parameters(model: ModelSettings) -> Parameters:
-    """Parameters of `model`, equal to what transformers builds (a tied head counts 0)."""
-    hidden = model.hidden_size
-    queries, keys = _widths(model)
-    attention = 2 * hidden * queries + 2 * hidden * keys
-    if model.attention_bias:
-        attention += queries + 2 * keys + hidden
-    mlp = 3 * hidden * model.intermediate_size
-    if model.mlp_bias:
-        mlp += 2 * model.intermediate_size + hidden
-    table = model.vocab_size * hidden
-    return Parameters(
-        embedding=table,
-        head=0 if model.tie_word_embeddings else table,
-        per_layer=attention + mlp + 2 * hidden,
-        layers=model.num_hidden_layers,
-        final_norm=hidden,
-    )
-
-
-def _widths(model: ModelSettings) -> tuple[int, int]:
-    """Numbers a token in all heads of the queries, and of the keys (the values have as many)."""
-    head = model.head_dim or model.hidden_size // model.num_attention_heads
-    return model.num_attention_heads * head, (model.num_key_value_heads or model.num_attention_heads) * head
-
-
-# ---- Speed ----
-
-
-def flops_per_token(model: ModelSettings, seq_len: int) -> int:
-    """Training FLOPs of one token: 6 for each parameter that multiplies, and attention's 12 x layers x width x length.
-
-    The formula of PaLM's appendix B (Chowdhery et al., 2022), without the input embedding, which is a look-up; the work
-    that gradient checkpointing repeats does not count.
-    """
-    parameters = count_parameters(model)
-    multiplying = parameters.total - (0 if model.tie_word_embeddings else parameters.embedding)
-    return 6 * multiplying + 12 * model.num_hidden_layers * _widths(model)[0] * seq_len
-
-
-def peak_flops(device_name: str) -> float | None:
-    """Peak dense bf16 FLOP/s of a device by the name that its driver gives it, or None where it is not known."""
-    gpu = find_gpu(device_name)
-    return gpu.peak if gpu else None
-
-
-def mfu(
-    model: ModelSettings, seq_len: int, tokens_per_second: float, device_name: str, devices: int = 1
-) -> float | None:
-    """Model FLOPs utilization, 0 to 1: FLOP/s that the model needs over the peak of all devices (PaLM, appendix B).
-
-    None for fp32, which the peaks are not of, and where the device's peak is not known (any CPU).
-    """
-    peak = peak_flops(device_name)
-    if peak is None or model.dtype == "float32":
-        return None
-    return tokens_per_second * flops_per_token(model, seq_len) / (peak * devices)
-
-
-def tokens_per_second(model: ModelSettings, seq_len: int, peak: float, utilization: float) -> float:
-    """Tokens a second of a device of `peak` FLOP/s at an MFU of `utilization`."""
-    return peak * utilization / flops_per_token(model, seq_len)
-
-
-def tokens_per_step(train: TrainSettings, processes: int) -> int:
-    """Tokens that one optimizer step reads over all processes."""
-    return train.micro_batch_size * train.gradient_accumulation_steps * train.seq_len * processes
 
 
 # ---- Memory ----
@@ -271,7 +187,7 @@ def _attention(settings: Settings) -> int:
     """Bytes that attention of one layer keeps: for its kernel, and for the product after it."""
     model, train = settings.model, settings.train
     width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
-    queries, keys = _widths(model)
+    queries, keys = widths(model)
     own = tokens * (queries + keys) * width  # half of all: output and values are as wide as queries and keys
     if train.attention == "eager" or train.document_masking:
         # Keys and values are repeated for each query, which takes no memory where all queries share them.

@@ -22,9 +22,10 @@ from common.settings.load import Settings
 from tokenizer.cache import ensure
 from tokenizer.cache.plan import Split, dataset_split, size_text
 from tokenizer.learn.fingerprint import IDENTITY, tokenizer_fingerprint
-from training import planner
 from training.engine import resolve_deepspeed_config
-from training.initial import PRETRAINING, find_initial, pretraining_split
+from training.plan import memory as memory_plan
+from training.plan.parameters import count_parameters
+from training.run_folder.init_from import PRETRAINING, find_initial, pretraining_split
 
 GIB = 2**30
 
@@ -204,7 +205,7 @@ def _memory(settings: Settings, device: Device, processes: int) -> Check:
     count, memory = _planned(settings, deepspeed_config, device, processes)
     layers, wanted = settings.model.num_hidden_layers, settings.train.gradient_checkpointing
     state = (
-        f"{device.name}: {planner.count_parameters(settings.model).total:,} parameters need about "
+        f"{device.name}: {count_parameters(settings.model).total:,} parameters need about "
         f"{memory.total / GIB:.1f} GiB a {'GPU' if device.cuda else 'process'} ({memory.states / GIB:.1f} states, "
         f"{(memory.activations + memory.layer) / GIB:.1f} activations, {memory.logits / GIB:.1f} logits), "
         f"{device.memory / GIB:.1f} GiB are there; gradient checkpointing: {count} of {layers} layers"
@@ -217,10 +218,10 @@ def _memory(settings: Settings, device: Device, processes: int) -> Check:
 
 def _planned(
     settings: Settings, deepspeed_config: dict[str, Any], device: Device, processes: int
-) -> tuple[int, planner.Memory]:
+) -> tuple[int, memory_plan.Memory]:
     """Checkpointed layers, and the memory of a process with them."""
-    count = planner.choose_checkpointing(settings, deepspeed_config, processes, device.memory, device.cuda)
-    return count, planner.process_memory(settings, deepspeed_config, processes, count, device.cuda)
+    count = memory_plan.choose_checkpointing(settings, deepspeed_config, processes, device.memory, device.cuda)
+    return count, memory_plan.process_memory(settings, deepspeed_config, processes, count, device.cuda)
 
 
 def _smaller(settings: Settings, deepspeed_config: dict[str, Any], device: Device, processes: int) -> str:
@@ -257,8 +258,8 @@ def _disk(settings: Settings, processes: int) -> Check:
     except OSError as error:
         return Check("disk", f"{existing}: cannot be written: {error.strerror}", f"make it writable, or {elsewhere}")
     free = shutil.disk_usage(existing).free
-    one, count = planner.checkpoint_bytes(settings.model), planner.checkpoints_kept(settings.train)
-    need = one * count + planner.export_bytes(settings.model)
+    one, count = memory_plan.checkpoint_bytes(settings.model), memory_plan.checkpoints_kept(settings.train)
+    need = one * count + memory_plan.export_bytes(settings.model)
     state = (
         f"{count} checkpoint{'s' * (count > 1)} of {size_text(one)} and the export are {size_text(need)}, "
         f"{size_text(free)} free in {existing}"
@@ -267,7 +268,7 @@ def _disk(settings: Settings, processes: int) -> Check:
         state += "; " + _copies(settings, processes)
     fewer = "lower train.keep_last" + (" or raise train.keep_every" if settings.train.keep_every else "")
     # What a run that goes on has there already is not known here: the least that it needs must be free.
-    if free < one + planner.export_bytes(settings.model):
+    if free < one + memory_plan.export_bytes(settings.model):
         return Check("disk", state, f"make room, {fewer}, or {elsewhere}")
     if free < need:
         state += f"; that is not enough for a run that begins: make room in time, or {fewer}"
@@ -279,6 +280,6 @@ def _copies(settings: Settings, processes: int) -> str:
     import psutil
 
     local = int(os.environ.get("LOCAL_SIZE") or os.environ.get("LOCAL_WORLD_SIZE") or processes)
-    need, free = local * planner.snapshot_bytes(settings, processes), psutil.virtual_memory().available
+    need, free = local * memory_plan.snapshot_bytes(settings, processes), psutil.virtual_memory().available
     way = "in the background" if need <= free else "in the foreground"
     return f"written {way}: copies take {need / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free"

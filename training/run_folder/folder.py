@@ -4,7 +4,6 @@ finished it."""
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -22,9 +21,8 @@ from common.errors import UserError
 from common.files import write_json
 from common.paths import ROOT, project_path
 from common.settings.load import Settings
-from common.settings.train import TrainSettings
 from tokenizer.learn.fingerprint import ARTEFACTS, MANIFEST
-from training.resume import Changes, changes, check_changes
+from training.run_folder.config_diff import Changes
 
 # Where things lie and how often they are told: the same run whatever these say.
 NOT_IDENTITY = {
@@ -77,40 +75,6 @@ def identity(settings: Settings, deepspeed_config: dict[str, Any]) -> dict[str, 
     return config | {"deepspeed": deepspeed_config}
 
 
-def find_run(settings: Settings, deepspeed_config: dict[str, Any], new: bool) -> Run:
-    """The run that this configuration means: a fresh one, or the newest of that name or, without a name, of any.
-
-    Raises:
-        UserError: `train.run_name` is taken by a run of another configuration.
-    """
-    wanted = json.loads(json.dumps(identity(settings, deepspeed_config)))
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    runs, name = project_path(settings.train.runs), settings.train.run_name or digest[:8]
-    taken = 0
-    while (runs / _numbered(name, taken + 1)).exists():
-        taken += 1
-    if new:
-        return Run(runs / _numbered(name, taken + 1))
-    folders = [runs / _numbered(name, number) for number in range(taken, 0, -1)]
-    if not taken and settings.train.run_name is None:  # a run that went on with changes keeps the name it had
-        folders = sorted((path.parent for path in runs.glob("*/run.json")), reverse=True)
-        folders = [folder for folder in folders if _recorded_identity(folder) == wanted]
-    if not folders:
-        return Run(runs / name)
-    recorded = {folder: _recorded_identity(folder) for folder in folders}
-    same = [folder for folder in folders if recorded[folder] in (None, wanted)]
-    if not same:
-        listed = "; ".join(
-            f"{key}: {json.dumps(old)} there, {json.dumps(new)} here"
-            for key, (old, new) in list(changes(recorded[folders[0]], wanted).items())[:3]
-        )
-        raise UserError(
-            f"{folders[0]} is a run of another configuration ({listed}); go on with it by --resume {folders[0]}, give "
-            "this one a train.run_name of its own, or start with --new"
-        )
-    return Run(same[0], _is_finished(same[0], settings))
-
-
 def run_folder(name: str, settings: Settings) -> Path:
     """The folder that `name` means: a path, or the name of a run.
 
@@ -123,52 +87,9 @@ def run_folder(name: str, settings: Settings) -> Path:
     return path.absolute() if path.exists() else project_path(settings.train.runs) / name
 
 
-def resumed_run(folder: Path, settings: Settings, deepspeed_config: dict[str, Any]) -> Run:
-    """The run in `folder`, to go on with this configuration.
-
-    Raises:
-        UserError: no run is there, or the configuration differs in what makes the run that run.
-    """
-    there = _recorded_identity(folder) if folder.is_dir() else None
-    if there is None:
-        raise UserError(
-            f"{folder}: not a run that was started (it has no run.json); runs lie in {settings.train.runs}/"
-        )
-    changed = changes(there, identity(settings, deepspeed_config))
-    check_changes(folder, changed)
-    return Run(folder, not changed and _is_finished(folder, settings), changed)
-
-
-def _is_finished(folder: Path, settings: Settings) -> bool:
-    try:
-        noted = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
-        done = noted["step"] >= settings.train.max_steps or noted["early"]
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / FINISHED}: cannot be read ({error!r}); delete it") from None
-    return done and (folder / "export").exists()
-
-
 def note_finished(run: Run, step: int, early: bool) -> None:
     """The last thing that a run writes."""
     write_json(run.folder / FINISHED, {"step": step, "early": early})
-
-
-def _recorded_identity(folder: Path) -> Any:
-    """The configuration that a run was started with; None where it was killed before it noted one."""
-    path = folder / "run.json"
-    try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(noted["identity"], dict) or not isinstance(noted.get("starts", []), list):
-            raise ValueError("identity or starts are not what was written")
-        # A run that is older than a knob had its default.
-        defaults = {spec.name: spec.default for spec in fields(TrainSettings) if spec.default is not MISSING}
-        return noted["identity"] | {"train": defaults | noted["identity"]["train"]}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); restore it, or start a fresh run with --new") from None
 
 
 def hold_run(run: Run) -> IO[str]:
@@ -305,7 +226,3 @@ def git_commit() -> str | None:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name}-{number}"

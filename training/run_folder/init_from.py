@@ -18,8 +18,8 @@ from common.settings.load import Settings
 from common.settings.model import ModelSettings
 from tokenizer.cache.plan import Split, file_split
 from tokenizer.learn.fingerprint import tokenizer_fingerprint
-from training import checkpoint
-from training.universal import MODEL_FILE
+from training.checkpoints import manager as checkpoint
+from training.checkpoints.reshard import MODEL_FILE
 
 # What a tensor's shape, or its use, depends on.
 SHAPE = (
