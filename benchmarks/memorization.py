@@ -3,8 +3,8 @@
     python benchmarks/memorization.py --set data.out=dataset_train_val
     python benchmarks/memorization.py --tokens 200000000        # of made-up tokens, where no dataset is at hand
 
-The search (evaluation/memorization.py) of 300 texts of 256 tokens, in one process, beside the floor: the sum of the
-same memory-mapped tokens. The best of `--rounds` rounds, which alternate.
+The search (evaluation/generation/memorization.py) of 300 texts of 256 tokens, in one process, beside the floor: the sum
+of the same memory-mapped tokens. The best of `--rounds` rounds, which alternate.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_from_args(args)
     import numpy as np
 
-    from evaluation.memorization import BLOCK, Index, search_shard
+    from evaluation.generation.memorization import BLOCK, Index, search_shard
     from tokenizer.cache.token_file import HEADER_BYTES, TOKEN_DTYPE, TokenRow
 
     with tempfile.TemporaryDirectory() as folder:

@@ -27,9 +27,9 @@ from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import write_bytes, write_json
 from common.paths import project_path
-from evaluation.run_data import Record, RunData, find_runs, read_run, run_folder
-from evaluation.run_groups import SEED, differences, group_key, groups, validation_split, value_text
-from evaluation.run_summary import TOLD, summarize, told
+from evaluation.run_data.data import Record, RunData, find_runs, read_run, run_folder
+from evaluation.run_data.groups import SEED, differences, group_key, groups, validation_split, value_text
+from evaluation.run_data.summary import TOLD, summarize, told
 from reports.comparison import compare_figure
 from reports.html import image, page, paragraph, table, write_page
 

@@ -33,8 +33,8 @@ from common.errors import UserError
 from common.files import write_json
 from common.paths import project_path
 from common.settings.load import Settings
-from evaluation.load import TRAINING, load_model, newest_export, trained_length
-from evaluation.results import read_results
+from evaluation.models.load import TRAINING, load_model, newest_export, trained_length
+from evaluation.run_data.results import read_results
 
 if TYPE_CHECKING:
     from training.run_folder.init_from import Initial
@@ -145,7 +145,7 @@ def compare(initial: Initial, out: Path, same: bool) -> str:
     """
     import torch
 
-    from evaluation.sampling import Sampling, generate_tokens
+    from evaluation.generation.sampling import Sampling, generate_tokens
 
     loaded = load_model(out, "cpu")
     ids = loaded.encode(PROBE)[: loaded.max_context - PROBE_TOKENS]
@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which comes along, tells what it takes this for
     settings = settings_from_args(args)
 
-    from evaluation.known import known_of, parameters_of
+    from evaluation.run_data.known import known_of, parameters_of
     from reports.model_card import model_card
     from training.run_folder.init_from import initial_at
 

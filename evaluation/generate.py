@@ -5,8 +5,8 @@ r"""Let a model write: a prompt in, text out as it is made.
     python evaluation/generate.py --interactive
     python evaluation/generate.py --prompt '\begin{theorem}' --num 5 --html theorems.html
 
-The prompt stands at the beginning of a document, as in training (`evaluation/load.py`). The same seed, prompt and
-device give the same text. The text alone goes to standard output; what else there is to say goes to standard error.
+The prompt stands at the beginning of a document, as in training (`evaluation/models/load.py`). The same seed, prompt
+and device give the same text. The text alone goes to standard output; what else there is to say goes to standard error.
 `--html` writes a page with the source beside its mathematics as drawn, which needs no network.
 """
 
@@ -27,8 +27,8 @@ if not __package__:  # run as `python evaluation/generate.py`
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import write_bytes
-from evaluation.load import LoadedModel, chosen_model, load_model
-from evaluation.sampling import FULL, INTERRUPTED, Sampling, Writing, seeds
+from evaluation.generation.sampling import FULL, INTERRUPTED, Sampling, Writing, seeds
+from evaluation.models.load import LoadedModel, chosen_model, load_model
 
 if TYPE_CHECKING:
     from reports.math_page import Sample
@@ -212,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if samples[-1].facts.endswith(INTERRUPTED):
                 break
     if args.html:
-        from evaluation.latex_html import to_html
+        from evaluation.generation.latex_html import to_html
         from reports.math_page import math_page
 
         facts = f"{loaded.folder}, tokenizer of {loaded.tokenizer_name()}"

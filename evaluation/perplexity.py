@@ -28,7 +28,9 @@ from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import atomic_write, write_json
 from common.jsonl import dump_line
-from evaluation.breakdown import (
+from evaluation.models.load import LoadedModel, chosen_model, load_model, trained_length
+from evaluation.run_data.results import output_folder, record_results
+from evaluation.scoring.breakdown import (
     Document,
     Score,
     by_group,
@@ -40,8 +42,6 @@ from evaluation.breakdown import (
     read_documents,
     score,
 )
-from evaluation.load import LoadedModel, chosen_model, load_model, trained_length
-from evaluation.results import output_folder, record_results
 
 RESULT = "perplexity.json"
 # Rows of a table on the screen; the page has more.
@@ -55,10 +55,10 @@ def score_documents(
     stride: int,
     batch_size: int = 0,
 ) -> Iterator[Score]:
-    """Score each document, in order; see `evaluation/scoring.py` for the windows."""
+    """Score each document, in order; see `evaluation/scoring/windows.py` for the windows."""
     from tqdm import tqdm
 
-    from evaluation.scoring import document_losses
+    from evaluation.scoring.windows import document_losses
     from tokenizer.measure.adapters import TransformersFolder
 
     layout = TransformersFolder(loaded.folder)
@@ -119,8 +119,8 @@ def _positions(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from evaluation.breakdown import token_bytes
-    from evaluation.position_loss import position_loss
+    from evaluation.scoring.breakdown import token_bytes
+    from evaluation.scoring.positions import position_loss
     from tokenizer.measure.adapters import TransformersFolder
 
     layout = TransformersFolder(loaded.folder)

@@ -22,8 +22,8 @@ if not __package__:  # run as `python evaluation/report_run.py`
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.files import write_json
 from common.paths import project_path
-from evaluation.run_data import Record, RunData, find_runs, flat, read_run, run_folder, short
-from evaluation.run_summary import summarize, told, warnings
+from evaluation.run_data.data import Record, RunData, find_runs, flat, read_run, run_folder, short
+from evaluation.run_data.summary import summarize, told, warnings
 from reports.curves import window
 from reports.html import details, image, page, pairs, paragraph, table, write_page
 from reports.run import run_figures

@@ -24,8 +24,8 @@ if not __package__:  # run as `python evaluation/run_benchmarks.py`
 
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
-from evaluation.load import LoadedModel, chosen_model, load_model, trained_length
-from evaluation.results import read_results, record_results, results_file
+from evaluation.models.load import LoadedModel, chosen_model, load_model, trained_length
+from evaluation.run_data.results import read_results, record_results, results_file
 
 # Those that the reference run reports on, as the harness calls them; it has no SciBench.
 REFERENCE = ("gsm8k", "hendrycks_math", "aime", "sciq", "pubmedqa")

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import UserError
 from evaluation.compare_runs import colours, labels, main
-from evaluation.run_data import read_run
+from evaluation.run_data.data import read_run
 from reports.comparison import LINES, validation_places
 from tests.run_factory import make_run
 from tests.test_report_run import PNG, change, text_of

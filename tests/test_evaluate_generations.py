@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluation.evaluate_generations import Text, figures, main
+from evaluation.evaluate_generations import figures, main
+from evaluation.generation.texts import Text
 from tests import tiny_world
 from tests.tiny_llama import tiny_llama
 
@@ -76,7 +77,7 @@ def test_texts_made_elsewhere_and_the_document_they_copy(world: Path, tmp_path: 
 
 
 def test_without_an_engine_nothing_is_said_of_compiling(world: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("evaluation.latex_engine.ENGINES", ())
+    monkeypatch.setattr("evaluation.generation.compiler.ENGINES", ())
     tiny_world.write_jsonl(tmp_path / "texts.jsonl", [{"text": "x"}])
     result = evaluate(world, tmp_path / "out", "--texts", str(tmp_path / "texts.jsonl"), "--no-copies")
     assert result["groups"]["given"]["compiles"] is None and "no TeX engine" in capsys.readouterr().out

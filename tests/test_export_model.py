@@ -148,13 +148,13 @@ def test_a_longer_context_is_noted_and_works(world: Path, tmp_path: Path) -> Non
     rope = config["rope_parameters"]
     assert (rope["rope_type"], rope["factor"], rope["original_max_position_embeddings"]) == ("yarn", 8.0, 32)
     assert "the context of 256 is yarn's" in (out / "README.md").read_text()
-    from evaluation.load import load_model
+    from evaluation.models.load import load_model
 
     loaded = load_model(out, "cpu")
     assert loaded.max_context == 256
     with torch.inference_mode():
         assert torch.isfinite(loaded.model(torch.randint(4, 99, (1, 256))).logits).all()
-    from evaluation.load import trained_length
+    from evaluation.models.load import trained_length
 
     assert trained_length(out) == 32
     again = publish(tmp_path, tmp_path / "again", "--config", str(world / "config.json"), model="plain")

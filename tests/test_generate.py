@@ -11,8 +11,7 @@ import pytest
 
 from common.errors import UserError
 from evaluation.generate import main
-from evaluation.load import load_model
-from evaluation.sampling import (
+from evaluation.generation.sampling import (
     END,
     FULL,
     LIMIT,
@@ -24,6 +23,7 @@ from evaluation.sampling import (
     generate_tokens,
     stream_text,
 )
+from evaluation.models.load import load_model
 from tests.tiny_llama import tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]

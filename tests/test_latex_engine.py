@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluation import latex_engine
-from evaluation.latex_engine import compile_text, document, find_engine
+from evaluation.generation import compiler
+from evaluation.generation.compiler import compile_text, document, find_engine
 
 ENGINE = shutil.which("pdflatex")
 
@@ -65,7 +65,7 @@ def test_what_counts_against_a_text(tmp_path: Path, body: str, ok: bool, error: 
 
 
 def test_a_text_that_does_not_end_is_stopped_with_all_its_processes(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(latex_engine, "SECONDS", 1)
+    monkeypatch.setattr(compiler, "SECONDS", 1)
     found = compile_text("x", stand_in(tmp_path, "sleep 60 & sleep 60\n"))
     assert not found.ok and found.error == "no end after 1 s"
 
@@ -95,6 +95,6 @@ def test_an_engine_is_found_or_asked_for(tmp_path: Path, monkeypatch) -> None:
 )
 def test_the_real_engine(monkeypatch, text: str, ok: bool) -> None:
     assert ENGINE is not None
-    monkeypatch.setattr(latex_engine, "SECONDS", 5)
+    monkeypatch.setattr(compiler, "SECONDS", 5)
     found = compile_text(text, ENGINE)
     assert found.ok == ok, found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.latex_quality import balance, closed, compression, fault_after, repetition
+from evaluation.generation.latex_quality import balance, closed, compression, fault_after, repetition
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluation.latex_html import to_html
+from evaluation.generation.latex_html import to_html
 from reports import math_page
 from reports.math_page import Sample
 

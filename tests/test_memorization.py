@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.settings.load import load_settings
-from evaluation import memorization
-from evaluation.memorization import MIN_TOKENS, longest_matches, ngram_hashes
+from evaluation.generation import memorization
+from evaluation.generation.memorization import MIN_TOKENS, longest_matches, ngram_hashes
 from tests import tiny_world
 from tokenizer.cache import plan as cache_plan
 from tokenizer.cache.encoding import load_encoder
@@ -95,7 +95,9 @@ def test_a_document_is_found_whole_and_no_further_than_its_end(cache, tmp_path):
 def test_marks_of_answers_do_not_hide_a_copy(cache, monkeypatch):
     row = cache.tokens[:]
     text = row[10:60]
-    monkeypatch.setattr("evaluation.memorization.TokenRow.__getitem__", lambda self, part: _marked(self, part))
+    monkeypatch.setattr(
+        "evaluation.generation.memorization.TokenRow.__getitem__", lambda self, part: _marked(self, part)
+    )
     (match,) = longest_matches([text], cache, 1)
     assert match.tokens >= 50
 

@@ -15,12 +15,12 @@ import pytest
 from common.errors import UserError
 from common.files import atomic_write
 from common.settings.load import load_settings
-from evaluation.breakdown import KINDS, Document, Score, by_group, figures, paired_difference, token_bytes
-from evaluation.load import chosen_model, context_token_of, load_model, newest_export
+from evaluation.models.load import chosen_model, context_token_of, load_model, newest_export
 from evaluation.perplexity import main, score_documents
-from evaluation.position_loss import position_loss, ranges
-from evaluation.ratio import Ratio
-from evaluation.scoring import Window, window_losses, windows
+from evaluation.scoring.breakdown import KINDS, Document, Score, by_group, figures, paired_difference, token_bytes
+from evaluation.scoring.positions import position_loss, ranges
+from evaluation.scoring.ratio import Ratio
+from evaluation.scoring.windows import Window, window_losses, windows
 from tests.tiny_llama import tiny_llama
 
 TEXTS = [

@@ -13,8 +13,8 @@ import pytest
 
 from common.errors import UserError
 from evaluation.report_run import main
-from evaluation.run_data import read_run
-from evaluation.run_summary import summarize, warnings
+from evaluation.run_data.data import read_run
+from evaluation.run_data.summary import summarize, warnings
 from reports.curves import envelope, running_geometric_mean, running_mean, thin, window
 from tests.run_factory import make_run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluation.load import load_model
+from evaluation.models.load import load_model
 from evaluation.run_benchmarks import main, table
 from tests.test_perplexity import naive_losses
 from tests.tiny_llama import tiny_llama
@@ -111,8 +111,8 @@ def test_log_likelihoods_are_those_of_training_context_token_included(folder: Pa
 def test_writing_begins_where_ours_does(folder: Path, tasks: Path) -> None:
     from lm_eval.api.instance import Instance
 
+    from evaluation.generation.sampling import Sampling, generate_tokens
     from evaluation.run_benchmarks import harness_model
-    from evaluation.sampling import Sampling, generate_tokens
 
     loaded = load_model(folder, "cpu")
     model = harness_model(loaded, 256, 2)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from evaluation.latex_quality import closed
+from evaluation.generation.latex_quality import closed
 
 ENGINES = ("pdflatex", "lualatex", "xelatex")
 SECONDS, MEMORY_BYTES, FILE_BYTES = 30, 4 << 30, 64 << 20

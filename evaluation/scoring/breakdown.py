@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.jsonl import find_split, read_jsonl
 from common.paths import project_path
-from evaluation.ratio import Ratio
+from evaluation.scoring.ratio import Ratio
 from tokenizer.measure.segments import BIBLIOGRAPHY, DISPLAYED, INLINE, MARKUP, PROSE, VERBATIM, character_kinds
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evaluation.ratio import Ratio
-from evaluation.scoring import Window, batch_size_for, window_losses
+from evaluation.scoring.ratio import Ratio
+from evaluation.scoring.windows import Window, batch_size_for, window_losses
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from evaluation.load import LoadedModel
+    from evaluation.models.load import LoadedModel
 
 # Ranges of positions told apart, each longer than the one before by the same factor.
 RANGES = 48

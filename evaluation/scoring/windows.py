@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from evaluation.load import LoadedModel
+    from evaluation.models.load import LoadedModel
 
 # Numbers that one batch's logits may have: 1 GB in float32 on a GPU; on a CPU larger ones only cost page faults.
 LOGIT_NUMBERS, LOGIT_NUMBERS_CPU = 250_000_000, 16_000_000

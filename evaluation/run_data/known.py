@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.paths import project_path
 from common.settings.model import ModelSettings
-from evaluation.results import read_results
+from evaluation.run_data.results import read_results
 from reports.model_card import Known
 from training.metrics import read_metrics
 from training.plan.parameters import count_parameters

@@ -16,7 +16,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.settings.model import ModelSettings
-from evaluation.results import RESULTS, read_results
+from evaluation.run_data.results import RESULTS, read_results
 from training.metrics import read_metrics
 from training.plan.parameters import count_parameters
 from training.run_folder.folder import FINISHED, holder

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.run_data import Record, RunData
+from evaluation.run_data.data import Record, RunData
 from reports.curves import running_mean, window
 from reports.numbers import amount
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.run_data import Record, RunData, flat, short
+from evaluation.run_data.data import Record, RunData, flat, short
 
 # The same numbers, told under another name: train.py makes them from config.json.
 TOLD_ELSEWHERE = {

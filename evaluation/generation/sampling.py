@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evaluation.load import LoadedModel
+    from evaluation.models.load import LoadedModel
 
 # Why a text ended.
 END, LIMIT, FULL, STOP, INTERRUPTED = "end of document", "token limit", "context full", "stop string", "interrupted"
