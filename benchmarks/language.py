@@ -106,7 +106,7 @@ def paragraphs(texts: Sequence[str]) -> None:
 
 
 def foreign() -> None:
-    from tests.foreign_papers import SENTENCES, foreign_paper
+    from tests.helpers.foreign_papers import SENTENCES, foreign_paper
 
     print(f"{'language':>9} {'displays':>9} {'abstract':>9} {'papers':>7} {'refused':>8} {'raw refuses':>12}")
     for language in SENTENCES:

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         judged = [m for m in measured.values() if name != "compression" or m.characters >= NOISE_CHARS]
         values = np.quantile([getattr(m, name) for m in judged], QUANTILES)
         print(f"{name:<14}" + "".join(f"{value:8.3f}" for value in values) + f"   {limits[name]}")
-    from tests.not_papers import BAD
+    from tests.helpers.not_papers import BAD
 
     for name, (_, text) in BAD.items():
         found = measure(text)

@@ -13,8 +13,8 @@ import pytest
 
 from common.files import atomic_write
 from common.paths import ROOT
-from tests import tiny_world
-from tests.launch import free_port, launch_command, launch_environment, losses, only_run, train
+from tests.helpers import tiny_world
+from tests.helpers.launch import free_port, launch_command, launch_environment, losses, only_run, train
 from tokenizer.learn.fingerprint import tokenizer_fingerprint
 from training.metrics import read_metrics
 
