@@ -10,19 +10,19 @@ from common.paths import ROOT
 
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))
-    for folder in (".", "data_prep", "tokenizer", "evaluation", "tools", "benchmarks")
-    for path in (ROOT / folder).glob("*.py")
+    for pattern in ("*.py", "data_prep/*.py", "tokenizer/*.py", "evaluation/*.py", "tools/*.py", "benchmarks/**/*.py")
+    for path in ROOT.glob(pattern)
     if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 # Nothing that they do is a knob: they read what others have written.
 TAKE_NO_CONFIGURATION = {
     "data_prep/report.py",
-    "benchmarks/mixture.py",
+    "benchmarks/data/mixture.py",
     "tools/make_problem_set.py",
-    "benchmarks/token_cache.py",
-    "benchmarks/tokenizer_bits_per_byte.py",
-    "benchmarks/tokenizer_peers.py",
-    "benchmarks/tokenizer_splits.py",
+    "benchmarks/tokenizer/token_cache.py",
+    "benchmarks/tokenizer/bits_per_byte.py",
+    "benchmarks/tokenizer/peers.py",
+    "benchmarks/tokenizer/splits.py",
 }
 HEAVY = ("torch", "transformers", "deepspeed", "sentencepiece", "matplotlib", "langdetect", "wandb", "datasets")
 

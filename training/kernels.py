@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from common.settings.load import Settings
 
-# What "auto" means, by device: measured on the CPU by benchmarks/loss.py; on GPUs from the pieces' own figures, to be
-# measured there by benchmarks/train_gpu.py.
+# What "auto" means, by device: measured on the CPU by benchmarks/training/loss.py; on GPUs from the pieces' own
+# figures, to be measured there by benchmarks/training/train_gpu.py.
 AUTO_LOSS = {"cpu": "chunked", "cuda": "chunked"}
 AUTO_LAYERS = {"cpu": "torch", "cuda": "liger"}
 

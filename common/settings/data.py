@@ -34,10 +34,10 @@ class DataSettings:
     # a notice, a bibliography alone or a failed extraction; longer is data, not prose.
     min_chars: int = knob(0)
     max_chars: int = knob(1)
-    # Quality of the text, by limits that no document of the corpus reaches (benchmarks/quality.py). Least share of its
-    # characters in words (real ones 0.17 to 0.92; tables of numbers and base64 under 0.12); largest share in lines
-    # that stood before (up to 0.71; a page over and over 0.99) and in verbatim listings (up to 0.67); what compression
-    # leaves (0.12 to 0.50; repetition 0.01, noise 0.77).
+    # Quality of the text, by limits that no document of the corpus reaches (benchmarks/latex/quality.py). Least share
+    # of its characters in words (real ones 0.17 to 0.92; tables of numbers and base64 under 0.12); largest share in
+    # lines that stood before (up to 0.71; a page over and over 0.99) and in verbatim listings (up to 0.67); what
+    # compression leaves (0.12 to 0.50; repetition 0.01, noise 0.77).
     min_word_share: float = knob(0, 1)
     max_repeated_share: float = knob(0, 1)
     max_listing_share: float = knob(0, 1)

@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks/latex.py, on papers made here."""
+"""The arithmetic of benchmarks/latex/cleaning.py, on papers made here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from benchmarks import latex
-from benchmarks.prose_reference import recall_and_precision, reference, words
+from benchmarks.latex import cleaning
+from benchmarks.latex.prose_reference import recall_and_precision, reference, words
 from common.settings.load import load_settings
 from tests.helpers.tiny_corpus import bulk_tar
 
@@ -45,7 +45,7 @@ def test_command(tmp_path, capsys):
     truth.write_text(json.dumps({"broken": {"2301.00002": "no archive"}}))
     out = tmp_path / "out.json"
     command = ["--source", str(source), "--truth", str(truth), "--out", str(out), "--no-scaling"]
-    assert latex.main(command) == 0
+    assert cleaning.main(command) == 0
     result = json.loads(out.read_text())
     assert result["papers"] == 2 and result["lost"] == {} and result["junk_kept"] == []
     assert result["macros_left_total"] == {} and result["unbalanced"] == []
@@ -58,7 +58,7 @@ def test_lost_and_left(tmp_path):
     source.mkdir()
     kept = PAPER.replace("$x\\in\\R$", "\\def\\a#1{\\ifdim#1pt<2pt x\\fi}\\a{3}")
     bulk_tar(source / "x.tar", [("2301.00001.gz", gzip.compress(kept.encode())), ("2301.00002.gz", b"junk")])
-    papers = latex.load(source, None, None)
-    latex.measure(papers, load_settings().data)
-    result = latex.summary(papers, False, {})
+    papers = cleaning.load(source, None, None)
+    cleaning.measure(papers, load_settings().data)
+    result = cleaning.summary(papers, False, {})
     assert list(result["lost"]) == ["2301.00002.gz"] and result["macros_left_total"] == {"all": 1}

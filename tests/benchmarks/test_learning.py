@@ -1,4 +1,4 @@
-"""benchmarks/learning.py: its tenth, its plan, the figures of runs made here, and (slow) the whole of it in small."""
+"""learning.py: its tenth, its plan, the figures of runs made here, and (slow) the whole of it in small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import learning, learning_figures
+from benchmarks.training import learning, learning_figures
 from common.errors import UserError
 from common.jsonl import find_split, read_jsonl
 from tests.helpers import tiny_world

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from benchmarks import train_cpu, train_gpu
-from benchmarks.training_peers import PEERS
+from benchmarks.training import train_cpu, train_gpu
+from benchmarks.training.peers import PEERS
 from common.errors import UserError
 from common.settings.load import load_settings
 from tests.helpers import tiny_world

@@ -117,7 +117,7 @@ def test_random_permutation_of_documents_gives_the_same_clusters():
 
 
 def test_the_s_curve_is_that_of_theory():
-    from benchmarks.near_duplicates import LEVELS, planted, theory
+    from benchmarks.data.near_duplicates import LEVELS, planted, theory
 
     signatures, pairs = planted(20_000)
     for threshold in (0.0, 0.8):  # as candidates, and as near-duplicates

@@ -87,10 +87,10 @@ def test_other_languages_are_told_however_much_mathematics_there_is(name, displa
 
 
 def test_no_english_paragraph_of_the_corpus_is_refused():
-    """A part of what benchmarks/language.py measures: formula-heavy paragraphs, and all documents but lorem ipsum."""
+    """A part of what benchmarks/latex/language.py measures: formula-heavy paragraphs, all documents but lorem ipsum."""
     if not CORPUS.is_dir():
         pytest.skip("the shared corpus is not here")
-    from benchmarks.language import heavy_paragraphs
+    from benchmarks.latex.language import heavy_paragraphs
     from data_prep.papers.archives import list_archives, read_bytes
     from data_prep.pipeline.process_paper import process_paper
 

@@ -1,7 +1,7 @@
 """The loss over the vocabulary, kernel by kernel: time, memory and error of a forward and backward pass.
 
-    python benchmarks/loss.py --tokens 2048 --hidden 512 --vocabulary 32000
-    python benchmarks/loss.py --device cuda --tokens 24576 --hidden 2048 --vocabulary 102400
+    python benchmarks/training/loss.py --tokens 2048 --hidden 512 --vocabulary 32000
+    python benchmarks/training/loss.py --device cuda --tokens 24576 --hidden 2048 --vocabulary 102400
 
 Each kernel of training/loss.py runs in a process of its own, in turns, so that its peak of memory is its own. Times
 are compared with `full`, the whole row of logits in fp32, which is how it is usually done. Errors are relative to the
@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/loss.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/training/loss.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
@@ -127,7 +127,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Time, memory and error of each kernel of the loss.",
-        epilog="example: python benchmarks/loss.py --dtype float32 --vocabulary 8192",
+        epilog="example: python benchmarks/training/loss.py --dtype float32 --vocabulary 8192",
     )
     add_config_arguments(parser)
     parser.add_argument("--tokens", type=int, default=2048, help="tokens of a micro-batch (default: 2048)")

@@ -1,7 +1,7 @@
 r"""Tokenizers that differ in one choice each, trained on the same text: what `tokenizer_bits_per_byte.py` compares.
 
-    python benchmarks/tokenizer_variants.py --texts TEXTS --out VARIANTS --set vocab_size=8192
-    python benchmarks/tokenizer_variants.py --texts TEXTS --out VARIANTS --set vocab_size=32000 ours plain-bpe
+    python benchmarks/tokenizer/variants.py --texts TEXTS --out VARIANTS --set vocab_size=8192
+    python benchmarks/tokenizer/variants.py --texts TEXTS --out VARIANTS --set vocab_size=32000 ours plain-bpe
 
 Writes VARIANTS/NAME-SIZE/, each trained on TEXTS/train.jsonl (see `tokenizer_splits.py`).
 """
@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/tokenizer_variants.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/variants.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
@@ -53,7 +53,7 @@ PLAIN = {"plain-bpe": "bpe", "plain-unigram": "unigram"}
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Train tokenizers that differ in one choice each.",
-        epilog="example: python benchmarks/tokenizer_variants.py --texts texts --out variants --set vocab_size=8192",
+        epilog="example: python benchmarks/tokenizer/variants.py --texts texts --out variants --set vocab_size=8192",
     )
     parser.add_argument("names", nargs="*", help=f"of {', '.join([*VARIANTS, *PLAIN])} (default: all)")
     parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")

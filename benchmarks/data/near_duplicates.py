@@ -1,6 +1,6 @@
 """Near-duplicates at known similarity: the S-curve found against theory, and time and memory for millions of documents.
 
-    python benchmarks/near_duplicates.py --out docs --documents 100000 --sizes 100000 300000 1000000
+    python benchmarks/data/near_duplicates.py --out docs --documents 100000 --sizes 100000 300000 1000000
 
 Writes OUT/near_duplicates.png. Documents are arrays of word hashes; of a planted pair the second shares a run of words
 with the first that gives the similarity wanted. Theory: an entry of two signatures agrees with probability s, a pair is
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/near_duplicates.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/data/near_duplicates.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
@@ -35,7 +35,7 @@ WORDS = 600
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="The S-curve of near-duplicates against theory; time and memory of clustering.",
-        epilog="example: python benchmarks/near_duplicates.py --out docs --documents 100000",
+        epilog="example: python benchmarks/data/near_duplicates.py --out docs --documents 100000",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of near_duplicates.png")
     parser.add_argument("--documents", type=int, default=100_000, help="documents of the synthetic set")

@@ -1,7 +1,7 @@
 """The data pipeline from end to end: papers/s and MB/s of each stage, the parent's share, one and two workers, memory,
 input/output, and the hours that three million papers would take on 16 cores.
 
-    python benchmarks/data.py --metadata CORPUS/arxiv-metadata-snapshot.json --source CORPUS/src
+    python benchmarks/data/pipeline.py --metadata CORPUS/arxiv-metadata-snapshot.json --source CORPUS/src
 
 The corpus is copied `--copies` times under other ids, each copy with words of its own, so that a run is long enough to
 measure; and each archive gets a figure (noise, as a compressed picture is) that brings it to the size of arXiv's. The
@@ -28,8 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/data.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/data/pipeline.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command
@@ -45,7 +45,7 @@ SERIAL = ("metadata", "sources", "plan", "collection", "writing")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Speed of each stage of the data pipeline, and what it means for all of arXiv.",
-        epilog="example: python benchmarks/data.py --metadata raw/snapshot.json --source raw/src --copies 4",
+        epilog="example: python benchmarks/data/pipeline.py --metadata raw/snapshot.json --source raw/src --copies 4",
     )
     parser.add_argument("--metadata", type=Path, required=True, help="metadata snapshot of a small corpus")
     parser.add_argument("--source", type=Path, required=True, help="folder of its archives")

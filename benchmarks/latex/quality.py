@@ -1,6 +1,6 @@
 """How far from what papers show do the limits of quality lie, and what does measuring cost?
 
-    python benchmarks/quality.py --source CORPUS/src
+    python benchmarks/latex/quality.py --source CORPUS/src
 
 Quantiles of each measure over the cleaned documents of a corpus, the most extreme one, the limit, and what the tests'
 texts that are no papers measure; seconds beside extraction and cleaning.
@@ -14,13 +14,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/quality.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/latex/quality.py`
     sys.path[0] = str(ROOT)
 
 import numpy as np
 
-from benchmarks.language import corpus_texts
+from benchmarks.latex.language import corpus_texts
 from common.cli import add_config_arguments, run_command, settings_from_args
 from data_prep.screening.quality import NOISE_CHARS, measure, quality_reason
 
@@ -31,7 +31,7 @@ QUANTILES = (0, 0.01, 0.5, 0.99, 1)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Distribution of the measures of quality over a corpus, beside their limits.",
-        epilog="example: python benchmarks/quality.py --source raw/src",
+        epilog="example: python benchmarks/latex/quality.py --source raw/src",
     )
     parser.add_argument("--source", type=Path, required=True, help="folder of archives")
     add_config_arguments(parser)

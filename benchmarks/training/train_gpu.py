@@ -1,9 +1,9 @@
 """Tokens/s, MFU and memory of the reference model on one GPU: the recipe as published beside ours, knob by knob.
 
-    python benchmarks/train_gpu.py                        # 768 and 4096 tokens, every variant
-    python benchmarks/train_gpu.py --smoke                # the same code with a tiny model, first
-    python benchmarks/train_gpu.py --seq-len 4096 --variants ours published --profile profile.txt
-    python benchmarks/train_gpu.py --lengths              # no GPU: what truncating documents to 768 tokens throws away
+    python benchmarks/training/train_gpu.py                        # 768 and 4096 tokens, every variant
+    python benchmarks/training/train_gpu.py --smoke                # the same code with a tiny model, first
+    python benchmarks/training/train_gpu.py --seq-len 4096 --variants ours published --profile profile.txt
+    python benchmarks/training/train_gpu.py --lengths      # no GPU: what truncating documents to 768 tokens throws away
 
 Each variant is a process of its own: forward, backward, clipping and AdamW in plain PyTorch over bf16 weights with fp32
 copies, on random tokens in full sequences. It needs neither deepspeed nor wandb nor datasets; torch 2.11 and
@@ -25,11 +25,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/train_gpu.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/training/train_gpu.py`
     sys.path[0] = str(ROOT)
 
-from benchmarks.training_peers import step_master, train_cache
+from benchmarks.training.peers import step_master, train_cache
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import write_json
@@ -259,7 +259,7 @@ def document_lengths(settings: Settings) -> list[int]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Speed and memory of the reference model on one GPU, the published recipe beside ours.",
-        epilog="example: python benchmarks/train_gpu.py --smoke --device cpu",
+        epilog="example: python benchmarks/training/train_gpu.py --smoke --device cpu",
     )
     add_config_arguments(parser)
     parser.add_argument("--seq-len", type=int, nargs="+", default=list(SEQUENCE_LENGTHS))

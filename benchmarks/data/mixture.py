@@ -1,6 +1,6 @@
 """How fast is a mixture made, against reading its input once?
 
-    python benchmarks/mixture.py --megabytes 200 --workers 2
+    python benchmarks/data/mixture.py --megabytes 200 --workers 2
 
 Made-up conversations in a file of JSON lines, mixed with nothing to compare them with; beside the floor: reading and
 parsing the same lines. Peak memory is that of the whole process tree's largest member.
@@ -19,8 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/mixture.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/data/mixture.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import run_command
@@ -45,7 +45,7 @@ def write_input(path: Path, size: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Speed and memory of mix_datasets.py, against parsing the same lines.",
-        epilog="example: python benchmarks/mixture.py --megabytes 200 --workers 2",
+        epilog="example: python benchmarks/data/mixture.py --megabytes 200 --workers 2",
     )
     parser.add_argument("--megabytes", type=int, default=200, help="of input (default: 200)")
     parser.add_argument("--workers", type=int, default=1, help="worker processes (default: 1)")

@@ -1,4 +1,4 @@
-"""Three loops that train the same model on the same data: what benchmarks/train_cpu.py compares. Imported, not run.
+"""Three loops that train the same model on the same data: what train_cpu.py beside it compares. Imported, not run.
 
 Each takes `steps` steps, one process, and answers for each step after WARM_UP_STEPS its seconds and its processor time
 (of all threads, which other work on the machine hardly changes), and the loss of every step.

@@ -2,7 +2,7 @@
 
     python data_prep/prepare_dataset.py --out DATASET --set data.metadata=CORPUS/arxiv-metadata-snapshot.json \\
         --set data.source=CORPUS/src --set data.categories=null
-    python benchmarks/tokenizer_splits.py --dataset DATASET --sources-json CORPUS/sources.json --out TEXTS
+    python benchmarks/tokenizer/splits.py --dataset DATASET --sources-json CORPUS/sources.json --out TEXTS
 
 Writes `train.jsonl`, `val.jsonl` (papers held out, one in twenty of each source in training) and
 `held_out_sources.jsonl` (every paper of the sources named with --hold-out), and `sources.json` (id -> source).
@@ -18,8 +18,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/tokenizer_splits.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/splits.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import run_command
@@ -33,7 +33,7 @@ ONE_IN = 20
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Split a dataset into training texts, held-out papers and held-out sources.",
-        epilog="example: python benchmarks/tokenizer_splits.py --dataset data --sources-json corpus/sources.json "
+        epilog="example: python benchmarks/tokenizer/splits.py --dataset data --sources-json corpus/sources.json "
         "--out texts",
     )
     parser.add_argument("--dataset", type=Path, required=True, help="folder that prepare_dataset.py wrote")

@@ -1,6 +1,6 @@
 """JSONL to tokens on disk: tokens/s of our builder beside `datasets.map` with the same tokenizer, text and cores.
 
-    python benchmarks/token_cache.py --input dataset_train_val/train.jsonl --tokenizer tokenizer
+    python benchmarks/tokenizer/token_cache.py --input dataset_train_val/train.jsonl --tokenizer tokenizer
 
 All in one run, in turn, `--rounds` times; the best of each counts, by CPU time: what else runs on the machine changes
 that least. Times are those of the whole command, the start of worker processes included. Both write the tokens of each
@@ -25,8 +25,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/token_cache.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/token_cache.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import run_command
@@ -41,7 +41,8 @@ SEQ_LEN = 768
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Tokens a second from JSONL to disk, beside datasets.map.",
-        epilog="example: python benchmarks/token_cache.py --input dataset_train_val/train.jsonl --tokenizer tokenizer",
+        epilog="example: python benchmarks/tokenizer/token_cache.py --input dataset_train_val/train.jsonl "
+        "--tokenizer tokenizer",
     )
     parser.add_argument("--input", type=Path, required=True, help="JSONL with a 'text' in each record, plain")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer folder")

@@ -1,6 +1,6 @@
 r"""Are commands one token each, those too that nobody boosted?
 
-    python benchmarks/tokenizer_commands.py --texts TEXTS --set vocab_size=32000 --set tokenizer.command_min_count=20
+    python benchmarks/tokenizer/commands.py --texts TEXTS --set vocab_size=32000 --set tokenizer.command_min_count=20
 
 Of the commands that occur in at least 20 documents and 2 sources of TEXTS (see `tokenizer_splits.py`) one half, by
 hash, is boosted in training as usual and the other is not; the tokenizer is trained on TEXTS/train.jsonl. A command is
@@ -19,8 +19,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/tokenizer_commands.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/tokenizer/commands.py`
     sys.path[0] = str(ROOT)
 
 from common.cli import add_config_arguments, run_command, settings_from_args
@@ -43,7 +43,7 @@ NAME = re.compile(r"\\[A-Za-z]+")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Which commands become one token, boosted or not.",
-        epilog="example: python benchmarks/tokenizer_commands.py --texts texts --set vocab_size=32000",
+        epilog="example: python benchmarks/tokenizer/commands.py --texts texts --set vocab_size=32000",
     )
     parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
     add_config_arguments(parser)

@@ -1,6 +1,6 @@
 """Does the judge of languages keep English mathematics and refuse other languages, and at what cost?
 
-    python benchmarks/language.py --source CORPUS/src
+    python benchmarks/latex/language.py --source CORPUS/src
 
 False negatives on formula-heavy paragraphs of the corpus (which is English) beside langdetect on the raw paragraph, by
 letters of prose; documents refused; papers in other languages kept, of those that the tests generate; seconds beside
@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if not __package__:  # run as `python benchmarks/language.py`
+ROOT = Path(__file__).resolve().parents[2]
+if not __package__:  # run as `python benchmarks/latex/language.py`
     sys.path[0] = str(ROOT)
 
 import itertools
@@ -37,7 +37,7 @@ FOREIGN_PAPERS = 200
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="False negatives, false positives and speed of the judge of languages.",
-        epilog="example: python benchmarks/language.py --source raw/src",
+        epilog="example: python benchmarks/latex/language.py --source raw/src",
     )
     parser.add_argument("--source", type=Path, required=True, help="folder of their archives")
     add_config_arguments(parser)
