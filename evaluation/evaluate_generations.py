@@ -108,9 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("num", "prompt_tokens", "max_new_tokens"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
-    from evaluation.generate import check_sampling
     from evaluation.generation.compiler import find_engine
-    from evaluation.generation.sampling import Sampling
+    from evaluation.generation.sampling import Sampling, check_sampling
 
     check_sampling(Sampling(args.max_new_tokens, args.temperature, args.top_p, 0))
     engine = find_engine(args.engine)

@@ -27,7 +27,7 @@ if not __package__:  # run as `python evaluation/generate.py`
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.files import write_bytes
-from evaluation.generation.sampling import FULL, INTERRUPTED, Sampling, Writing, seeds
+from evaluation.generation.sampling import FULL, INTERRUPTED, Sampling, Writing, check_sampling, seeds
 from evaluation.models.load import LoadedModel, chosen_model, load_model
 
 if TYPE_CHECKING:
@@ -38,18 +38,6 @@ COMMANDS = r"""One line is a prompt; Ctrl-C stops a text. Further commands:
   :seed N  :temperature X  :top-p X  :tokens N   change that from now on (no number: show all)
   :help    this text     :q, or Ctrl-D   ends
 """
-
-
-def check_sampling(sampling: Sampling) -> None:
-    """Raises UserError, naming the option, where a value makes no sense."""
-    if sampling.max_new_tokens < 1:
-        raise UserError(f"--max-new-tokens {sampling.max_new_tokens}: must be at least 1")
-    if not 0 <= sampling.temperature < float("inf"):
-        raise UserError(f"--temperature {sampling.temperature}: must be 0 or more")
-    if not 0 < sampling.top_p <= 1:
-        raise UserError(f"--top-p {sampling.top_p}: must be more than 0 and at most 1")
-    if not 0 <= sampling.seed < 2**63:
-        raise UserError(f"--seed {sampling.seed}: must be between 0 and 2^63 - 1")
 
 
 def read_prompt(path: Path, option: str) -> str:

@@ -29,7 +29,7 @@ from common.errors import UserError
 from common.files import write_bytes, write_json
 from common.paths import project_path
 from common.settings.load import Settings
-from reports.tokenizer_tables import tables, text_table
+from reports.tokenizer.tables import tables, text_table
 from tokenizer.measure.adapters import AnyTokenizer, load_tokenizers
 from tokenizer.measure.jobs import Measured, measure_all, speeds
 from tokenizer.measure.metrics import DEFINITIONS, bare_commands, mean_of_groups
@@ -199,8 +199,8 @@ def assemble(tokenizers: Sequence[AnyTokenizer], sets: Sequence[TextSet], measur
 
 def write(out: Path, report: dict[str, Any]) -> None:
     """report.json, the figures, and the page, which has them in it."""
-    from reports.tokenizer_comparison import page
-    from reports.tokenizer_figures import figures
+    from reports.tokenizer.comparison import page
+    from reports.tokenizer.figures import figures
 
     images = figures(report)
     write_json(out / "report.json", report)

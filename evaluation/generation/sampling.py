@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UserError
+
 if TYPE_CHECKING:
     from evaluation.models.load import LoadedModel
 
@@ -206,3 +208,15 @@ def stream_text(decode: Callable[[list[int]], str], prompt: Sequence[int], token
 def seeds(sampling: Sampling, count: int) -> list[Sampling]:
     """The same with `count` seeds, one after the other."""
     return [replace(sampling, seed=sampling.seed + number) for number in range(count)]
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raises UserError, naming the option, where a value makes no sense."""
+    if sampling.max_new_tokens < 1:
+        raise UserError(f"--max-new-tokens {sampling.max_new_tokens}: must be at least 1")
+    if not 0 <= sampling.temperature < float("inf"):
+        raise UserError(f"--temperature {sampling.temperature}: must be 0 or more")
+    if not 0 < sampling.top_p <= 1:
+        raise UserError(f"--top-p {sampling.top_p}: must be more than 0 and at most 1")
+    if not 0 <= sampling.seed < 2**63:
+        raise UserError(f"--seed {sampling.seed}: must be between 0 and 2^63 - 1")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_json
-from reports.tokenizer import write_page
+from reports.tokenizer.trained import write_page
 from tokenizer.learn.pretokenizer import pretokens
 from tokenizer.measure.adapters import load_tokenizer
 from tokenizer.measure.metrics import Tally

@@ -1,6 +1,6 @@
 """The tables of an evaluation of tokenizers, for the terminal as for the page.
 
-Imported by `evaluate_tokenizer.py` and `evaluation_page.py`; not run.
+Used by `evaluate_tokenizer.py` and by `comparison.py` beside this file.
 """
 
 from __future__ import annotations

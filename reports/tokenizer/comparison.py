@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reports.html import STYLE, visible
-from reports.tokenizer_tables import Report, Table, cell_text, tables
+from reports.tokenizer.tables import Report, Table, cell_text, tables
 
 PAGE_STYLE = (
     STYLE

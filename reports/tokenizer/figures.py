@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from reports.tokenizer_tables import GROUPS, SHORT, Report
+from reports.tokenizer.tables import GROUPS, SHORT, Report
 
 # Groups (sources or categories) beside each other: those with most text.
 MAX_GROUPS = 14
