@@ -102,3 +102,7 @@ def in_front_of(url):
             return response.status, kept, response.read()
 
     return answer
+
+
+def serve(body, **headers):
+    return FaultyServer(lambda path, query, received: (200, headers, body))
