@@ -43,8 +43,14 @@ MODULES = (
 NO_CLUSTER = b'"cluster": null, "source": '
 
 
-def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[str, Any]:
+def mix(
+    mixture: Mixture, out: Path, settings: Settings, workers: int, keep: str | None = None, accept_stale: bool = False
+) -> dict[str, Any]:
     """Make the dataset in `out`; returns its manifest. One that is there already, of the same input, is left alone.
+
+    Args:
+        keep: the command that keeps what other code has made, to be named where that is made again.
+        accept_stale: leave alone what other code has made, too.
 
     Raises:
         UserError: a source cannot be read, weights cannot be had, or nothing is left.
@@ -56,9 +62,12 @@ def mix(mixture: Mixture, out: Path, settings: Settings, workers: int) -> dict[s
     knobs = mixture.to_dict() | {key: getattr(settings.data, key) for key in ("output_file_bytes", "compress")}
     inputs = _inputs(mixture)
     mark = fingerprint([knobs, inputs, module_hashes(MODULES)])
-    if (found := _finished(manifest_path, mark)) is not None:
-        print(f"{out}: made of this mixture already; left as it is")
-        return found
+    if (found := _finished(manifest_path, knobs, inputs)) is not None:
+        if accept_stale or found["fingerprint"] == mark:
+            print(f"{out}: made of this mixture already; left as it is")
+            return found
+        keeping = f". To keep it instead, stop this and run:\n    {keep}" if keep else ""
+        print(f"{out}: made of this mixture by other code than today's, so it is made again{keeping}", flush=True)
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
@@ -125,8 +134,8 @@ def _inputs(mixture: Mixture) -> list[Any]:
     return found
 
 
-def _finished(path: Path, mark: str) -> dict[str, Any] | None:
-    """The manifest of a mixture of this fingerprint whose files are there.
+def _finished(path: Path, knobs: dict[str, Any], inputs: list[Any]) -> dict[str, Any] | None:
+    """The manifest of a mixture of these knobs and inputs, by whatever code, whose files are there.
 
     Raises:
         UserError: a dataset of another kind is there.
@@ -142,7 +151,10 @@ def _finished(path: Path, mark: str) -> dict[str, Any] | None:
             f"{path.parent}: a dataset that mix_datasets.py did not make; write elsewhere with --out FOLDER"
         )
     names = [file["name"] for split in manifest["splits"].values() for file in split["files"]]
-    if manifest["fingerprint"] != mark or not all((path.parent / name).exists() for name in names):
+    wanted = json.loads(json.dumps([knobs, inputs]))
+    if [manifest["mixture"], manifest.get("inputs")] != wanted or not all(
+        (path.parent / name).exists() for name in names
+    ):
         return None
     from_hub = [source for source in manifest["mixture"]["sources"] if source["dataset"] and not source["revision"]]
     return None if from_hub else manifest
@@ -314,12 +326,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, help="folder of the splits (default: dataset_post_training in the project's folder)"
     )
     parser.add_argument("--workers", type=int, help="worker processes (default: data.workers; 0: one per core)")
+    parser.add_argument(
+        "--accept-stale", action="store_true", help="leave a mixture as it is though the code has changed since"
+    )
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     settings = settings_from_args(args, data__workers=args.workers)
     out = args.out.absolute() if args.out else project_path("dataset_post_training")
     mixture = load_mixture(args.mixture.absolute())
-    manifest = mix(mixture, out, settings, settings.data.workers or available_cores())
+    again = shlex.join(["python", "data_prep/mix_datasets.py", *(sys.argv[1:] if argv is None else argv)])
+    workers = settings.data.workers or available_cores()
+    manifest = mix(mixture, out, settings, workers, f"{again} --accept-stale", args.accept_stale)
     print_result(out, manifest, repeated_flags(args, but="data.out"))
     return 0
 

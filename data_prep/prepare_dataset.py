@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import shlex
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -46,10 +47,9 @@ from data_prep.papers.ids import parse_months
 from data_prep.papers.metadata import read_snapshot
 from data_prep.papers.taxonomy import check_scope
 from data_prep.pipeline.plan import Job
+from data_prep.pipeline.rerun import STALE_STAGES
 from data_prep.pipeline.show import show
 from data_prep.pipeline.stages import prepare
-
-STALE_STAGES = ("metadata", "papers")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--accept-stale",
         metavar="STAGE",
         action="append",
-        choices=STALE_STAGES,
+        choices=(*STALE_STAGES, "all"),
         default=[],
-        help=f"reuse a stage's output although its code or knobs have changed: {' or '.join(STALE_STAGES)}",
+        help=f"reuse a stage's output although its code or knobs have changed: {', '.join(STALE_STAGES)} or all",
     )
     add_config_arguments(parser)
     args = parser.parse_args(argv)
@@ -106,8 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         metadata=project_path(data.metadata),
         source=project_path(data.source),
         out=project_path(data.out),
-        accept_stale=tuple(sorted(set(args.accept_stale))),
+        accept_stale=STALE_STAGES if "all" in args.accept_stale else tuple(sorted(set(args.accept_stale))),
         flags=repeated_flags(args),
+        command=shlex.join(["python", "data_prep/prepare_dataset.py", *(sys.argv[1:] if argv is None else argv)]),
         part=parse_part(args.only_shards),
         append=args.append,
     )

@@ -61,7 +61,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def is_command(path: Path) -> bool:
-    """Whether a person types it: it acts when it is run, and lies at the top of a folder of commands or of the project."""
+    """Whether a person types it: it acts when run, at the top of the project or of a folder of commands."""
     return acts(path) and (len(path.parts) == 1 or (len(path.parts) == 2 and path.parts[0] in COMMAND_FOLDERS))
 
 

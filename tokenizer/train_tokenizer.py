@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -58,6 +59,8 @@ MODULES = tuple(
     ).split()
 )
 PACKAGES = ("sentencepiece", "transformers", "tokenizers")
+# What of a tokenizer's provenance is code, which --accept-stale does not look at.
+CODE = ("modules", "versions")
 # Folder within the output folder in which a tokenizer is made.
 WORK = ".build-"
 HELD_OUT_BYTES = 4_000_000
@@ -70,11 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--input", type=Path, help="JSONL of documents (default: the training split in data.out)")
     parser.add_argument("--out", type=Path, help="folder of the tokenizer's files (default: tokenizer.out)")
+    parser.add_argument(
+        "--accept-stale", action="store_true", help="keep a tokenizer though code or packages have changed since"
+    )
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     settings = settings_from_args(args, tokenizer__out=args.out)
     split = file_split(args.input) if args.input else dataset_split(settings, "train", repeated_flags(args))
-    train_tokenizer(split, project_path(settings.tokenizer.out), settings, again=_again(args))
+    command = shlex.join(["python", "tokenizer/train_tokenizer.py", *(sys.argv[1:] if argv is None else argv)])
+    keep = None if args.accept_stale else f"{command} --accept-stale"
+    train_tokenizer(split, project_path(settings.tokenizer.out), settings, _again(args), keep, args.accept_stale)
     return 0
 
 
@@ -85,8 +93,20 @@ def _again(args: argparse.Namespace) -> tuple[str, str]:
     return files + common, common
 
 
-def train_tokenizer(split: Split, out: Path, settings: Settings, again: tuple[str, str] = ("", "")) -> None:
+def train_tokenizer(
+    split: Split,
+    out: Path,
+    settings: Settings,
+    again: tuple[str, str] = ("", ""),
+    keep: str | None = None,
+    accept_stale: bool = False,
+) -> None:
     """Train on a split and put the files into `out`; nothing is done where they are up to date.
+
+    Args:
+        again: what repeats this command, and train.py, with another vocabulary.
+        keep: the command that keeps a tokenizer of other code, to be named where that is made again.
+        accept_stale: a tokenizer of other code or packages counts as up to date.
 
     Raises:
         UserError: the input cannot be read, or does not support `vocab_size` entries.
@@ -94,7 +114,7 @@ def train_tokenizer(split: Split, out: Path, settings: Settings, again: tuple[st
     """
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        _train(split, out, settings, again)
+        _train(split, out, settings, again, keep, accept_stale)
 
 
 @contextlib.contextmanager
@@ -112,15 +132,21 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _train(split: Split, out: Path, settings: Settings, again: tuple[str, str]) -> None:
+def _train(
+    split: Split, out: Path, settings: Settings, again: tuple[str, str], keep: str | None, accept_stale: bool
+) -> None:
     started = time.perf_counter()
     knobs, vocab_size = settings.tokenizer, settings.model.vocab_size
     source = read_source(split.paths, split.notes)
     held_out = _validation(split)
     wanted = provenance(source.sha256, held_out, settings)
-    if is_up_to_date(out, wanted):
+    stale = not is_up_to_date(out, wanted) and is_up_to_date(out, wanted, but=CODE)
+    if is_up_to_date(out, wanted) or (stale and accept_stale):
         print(f"{out}: the tokenizer is up to date ({vocab_size:,} entries), nothing to do")
         return
+    if stale:
+        keeping = f". To keep it instead, stop this and run:\n    {keep}" if keep else ""
+        print(f"{out}: made by other code or packages than today's, so it is trained again{keeping}", flush=True)
     documents = catalogue(source, knobs.max_document_bytes, knobs.seed)
     chosen = choose(documents, knobs.sample_bytes)
     sample = count_pretokens(documents, chosen, knobs.max_document_bytes, knobs.threads)
@@ -208,12 +234,12 @@ def file_sha256(path: Path) -> str:
     return sha.hexdigest()
 
 
-def is_up_to_date(out: Path, wanted: dict[str, Any]) -> bool:
-    """Whether `out` holds a tokenizer made from exactly this, with its files untouched."""
+def is_up_to_date(out: Path, wanted: dict[str, Any], but: tuple[str, ...] = ()) -> bool:
+    """Whether `out` holds a tokenizer made from exactly this (all keys `but` some), with its files untouched."""
     try:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
-        return all(manifest.get(key) == value for key, value in wanted.items()) and all(
+        return all(manifest.get(key) == value for key, value in wanted.items() if key not in but) and all(
             file_sha256(out / name) == files[name] for name in ARTEFACTS
         )
     except (OSError, ValueError, KeyError, TypeError):

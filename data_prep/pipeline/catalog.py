@@ -176,11 +176,13 @@ def update_archive_list(
     rule: str,
     keep_gone: bool,
     on_file: Callable[[int], Any] = lambda files: None,
+    any_rule: bool = False,
 ) -> dict[str, Any]:
     """Bring the list at `path` up to date with the source folder; returns counts and problems for the report.
 
-    `rule` is the fingerprint of the code that reads names: files listed by another one are read again. With `keep_gone`
-    files of an earlier run that are there no more stay listed: their papers are in finished shards.
+    `rule` is the fingerprint of the code that reads names: files listed by another one are read again, unless with
+    `any_rule`. With `keep_gone` files of an earlier run that are there no more stay listed: their papers are in
+    finished shards.
     """
     with closing(_connect(path)) as database:
         database.executescript(ARCHIVES)
@@ -189,7 +191,7 @@ def update_archive_list(
         for done, found in enumerate(source_files(source), 1):
             name, state = str(found.relative_to(source)), [*file_state(found), rule]
             row = database.execute("SELECT number, size, modified, rule FROM file WHERE name = ?", (name,)).fetchone()
-            if row is None or list(row[1:]) != state:
+            if row is None or list(row[1:3]) != state[:2] or (row[3] != rule and not any_rule):
                 number = _list_file(database, row[0] if row else None, found, name, state)
             else:
                 number = row[0]

@@ -35,6 +35,8 @@ class Job:
     accept_stale: tuple[str, ...]
     # --config and --set of this command, for the one to run next
     flags: str
+    # this command, to be run again
+    command: str
     # --only-shards (part, parts), and --append
     part: tuple[int, int] | None = None
     append: bool = False

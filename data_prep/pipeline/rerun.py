@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from common.paths import project_path
 from common.provenance import file_state, fingerprint, module_hashes, package_versions
 from common.settings.data import DataSettings
 from data_prep.papers.archives import source_files
+from data_prep.pipeline.catalog import index_meta
 from data_prep.pipeline.plan import Job
 
 # Knobs of data.* by stage. Where files lie and how many processes work changes no output; every knob not named here
@@ -45,27 +47,61 @@ MODULES = {
     "writing": ("data_prep.pipeline.write_splits", "common.samples"),
     "report": ("data_prep.pipeline.stages", "data_prep.pipeline.summary"),
 }
+# The stages of which --accept-stale reuses what other code has made.
+STALE_STAGES = ("metadata", "sources", "papers")
 # Packages whose versions can change a paper's text or reason.
 PACKAGES = ("langdetect", "numpy")
 
 
-def run_identity(job: Job) -> str:
-    """Fingerprint of all that decides about the output; needs no more than the state of each input file."""
+def run_inputs(job: Job) -> dict[str, Any]:
+    """All but the code that decides about the output; needs no more than the state of each input file."""
     sources = hashlib.sha256()
     for path in source_files(job.source):
         sources.update(repr((str(path.relative_to(job.source)), file_state(path))).encode())
-    return fingerprint(
-        {
-            "metadata": [str(job.metadata), file_state(job.metadata)],
-            "source": [str(job.source), sources.hexdigest()],
-            "knobs": [knobs(job.settings, stage) for stage in ("metadata", "papers", "collection")],
-            "modules": [module_hashes(roots) for roots in MODULES.values()],
-            "packages": package_versions(PACKAGES),
-            "benchmarks": benchmarks_state(job),
-            "accept_stale": job.accept_stale,
-            "append": job.append,
+    return {
+        "metadata": [str(job.metadata), file_state(job.metadata)],
+        "source": [str(job.source), sources.hexdigest()],
+        "knobs": [knobs(job.settings, stage) for stage in ("metadata", "papers", "collection")],
+        "benchmarks": benchmarks_state(job),
+        "append": job.append,
+    }
+
+
+def code_of_today(job: Job) -> dict[str, Any]:
+    """Modules and packages, and which stages may have been made by others."""
+    return {
+        "modules": [module_hashes(roots) for roots in MODULES.values()],
+        "packages": package_versions(PACKAGES),
+        "accept_stale": job.accept_stale,
+    }
+
+
+def run_identity(inputs: Mapping[str, Any], code: Mapping[str, Any]) -> str:
+    """Fingerprint of all that decides about the output."""
+    return fingerprint({**inputs, **code})
+
+
+def finished_by_other_code(job: Job, inputs: Mapping[str, Any]) -> bool:
+    """Whether the dataset in OUT is finished, and nothing but the code has changed since."""
+    try:
+        manifest = json.loads((job.out / "manifest.json").read_bytes())
+        code = {
+            "modules": list(manifest["modules"].values()),
+            "packages": manifest["packages"],
+            "accept_stale": manifest["accepted_stale"],
         }
-    )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged: then it is not finished
+        return False
+    return already_finished(job, run_identity(inputs, code))
+
+
+def begun_by_other_code(job: Job) -> bool:
+    """Whether there is an index of this snapshot by these knobs, made by other code: a run of it was begun."""
+    meta = index_meta(job.metadata_index)
+    if meta is None or meta["state"] != file_state(job.metadata):
+        return False
+    made = meta["provenance"]
+    return made["knobs"] == knobs(job.settings, "metadata") and made["modules"] != module_hashes(MODULES["metadata"])
 
 
 def benchmarks_state(job: Job) -> str | None:

@@ -25,7 +25,19 @@ from data_prep.pipeline import catalog
 from data_prep.pipeline.dataset_card import dataset_card
 from data_prep.pipeline.plan import Job, Shard, Survey, shard_jobs, take_survey
 from data_prep.pipeline.progress import ProjectedProgress
-from data_prep.pipeline.rerun import MODULES, PACKAGES, already_finished, knobs, papers_stage, run_identity
+from data_prep.pipeline.rerun import (
+    MODULES,
+    PACKAGES,
+    STALE_STAGES,
+    already_finished,
+    begun_by_other_code,
+    code_of_today,
+    finished_by_other_code,
+    knobs,
+    papers_stage,
+    run_identity,
+    run_inputs,
+)
 from data_prep.pipeline.shards import finished_marker, process_shard, read_marker
 from data_prep.pipeline.summary import Steps, check_sum, describe, merged, output_names, print_result, write_samples
 from data_prep.screening.reasons import REASONS
@@ -41,12 +53,20 @@ INDEX_SHARE = 0.15
 def prepare(job: Job, settings: Settings, engine: Engine) -> int:
     """The whole run, or as much of it as is not done."""
     started = time.monotonic()
-    identity = run_identity(job)
-    if already_finished(job, identity):
+    inputs = run_inputs(job)
+    identity = run_identity(inputs, code_of_today(job))
+    finished, other = already_finished(job, identity), finished_by_other_code(job, inputs)
+    if finished or (other and set(job.accept_stale) == set(STALE_STAGES)):
         manifest = json.loads((job.out / "manifest.json").read_bytes())
-        print(f"{job.out}: finished already, and nothing has changed since.")
+        print(f"{job.out}: finished already, and nothing {'but the code ' if not finished else ''}has changed since.")
         print_result(job, manifest, settings)
         return 0
+    if not job.accept_stale and (other or begun_by_other_code(job)):
+        print(
+            f"{job.out}: made by other code than today's, so it is made again. To keep what is there instead, stop "
+            f"this and run:\n    {job.command} --accept-stale all",
+            flush=True,
+        )
     if not job.part:
         for folder in (job.out, job.work, job.shards, job.out / "report", job.out / "rejected"):
             for path in folder.glob(f"*{TEMPORARY}*"):  # of a run that was killed
@@ -302,7 +322,9 @@ def list_sources(job: Job, keep_gone: bool) -> dict[str, Any]:
 
     with tqdm(unit=" files", desc="sources", mininterval=1) as bar:
         rule = fingerprint(module_hashes(MODULES["sources"]))
-        listing = catalog.update_archive_list(job.archive_list, job.source, rule, keep_gone, bar.update)
+        listing = catalog.update_archive_list(
+            job.archive_list, job.source, rule, keep_gone, bar.update, any_rule="sources" in job.accept_stale
+        )
     print(
         f"sources: {listing['archives']:,} archives of {listing['papers']:,} papers, {listing['bytes'] / 1e9:,.2f} GB"
     )

@@ -355,3 +355,40 @@ def test_counts_that_do_not_add_up_stop_the_run():
 
 def test_every_reason_of_the_code_is_in_the_closed_list():
     assert set(PLANTED) <= set(REASONS)
+
+
+def test_what_other_code_has_made_is_kept_by_the_command_that_it_prints(corpus, tmp_path, capsys, monkeypatch):
+    from data_prep.pipeline import rerun
+
+    def other_code(roots):
+        return {f"{root}.py": "of another layout" for root in roots}
+
+    finished, begun = tmp_path / "finished", tmp_path / "begun"
+    with monkeypatch.context() as other:
+        for module in (rerun, stages):
+            other.setattr(module, "module_hashes", other_code)
+        run(corpus, finished)
+        run(corpus, begun)
+    (begun / "work" / "finished.json").unlink()
+    (begun / "manifest.json").unlink()
+    (gone := sorted((begun / "work" / "shards").glob("*.json"))[1]).unlink()
+    before, times = outputs(finished), shard_times(begun)
+    capsys.readouterr()
+
+    run(corpus, finished, "--accept-stale", "all")
+    assert "finished already, and nothing but the code has changed" in capsys.readouterr().out
+    assert outputs(finished) == before
+
+    run(corpus, begun, "--accept-stale", "all")
+    shown = capsys.readouterr().out
+    assert "lines reused, though made by other code" in shown and "1 papers to process" not in shown
+    again = {name for name, time in shard_times(begun).items() if time != times[name]}
+    assert again == {gone.with_suffix(".jsonl.zst").name}
+    assert {name: data for name, data in outputs(begun).items() if name.endswith(("l", "tsv")) and "/" not in name} == {
+        name: data for name, data in before.items() if name.endswith(("l", "tsv")) and "/" not in name
+    }
+
+    assert run(corpus, finished)["accepted_stale"] == []
+    shown = capsys.readouterr().out
+    command = next(line.strip() for line in shown.splitlines() if line.endswith("--accept-stale all"))
+    assert command.startswith("python data_prep/prepare_dataset.py --metadata") and str(finished) in command

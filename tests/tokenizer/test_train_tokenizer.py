@@ -258,6 +258,25 @@ def test_a_rerun_does_nothing_and_a_changed_input_trains_again(
     assert "nothing to do" not in capsys.readouterr().out
 
 
+def test_a_tokenizer_of_other_code_is_kept_by_the_command_that_it_prints(
+    data: Path, trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for path in trained.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "report").mkdir()
+    manifest = json.loads((tmp_path / "tokenizer_manifest.json").read_text())
+    (tmp_path / "tokenizer_manifest.json").write_text(json.dumps(manifest | {"modules": {"tokenizer/old.py": "0"}}))
+    kept = (tmp_path / "tokenizer_manifest.json").read_bytes()
+    assert main(arguments(data, tmp_path, "--accept-stale")) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (tmp_path / "tokenizer_manifest.json").read_bytes() == kept
+    assert main(arguments(data, tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert "made by other code or packages than today's" in shown and "nothing to do" not in shown
+    command = next(line.strip() for line in shown.splitlines() if line.endswith("--accept-stale"))
+    assert command.startswith("python tokenizer/train_tokenizer.py --input") and str(tmp_path) in command
+
+
 def test_the_same_input_gives_the_same_bytes_and_leaves_other_files_alone(
     data: Path, trained: Path, tmp_path: Path
 ) -> None:
