@@ -1,5 +1,9 @@
 """Fixtures that tests of several files share."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import pytest
 
 
@@ -46,3 +50,29 @@ def bucket(s3, monkeypatch, quick):
         for key, value in {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": server.url}.items():
             monkeypatch.setenv(key, value)
         yield server
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that SentencePiece and transformers read."""
+    import sentencepiece
+
+    from tests.helpers.tokenizer.known_tokenizers import PAPER
+    from tokenizer.learn.hf_files import write_transformers_files
+
+    folder = tmp_path_factory.mktemp("pair")
+    (folder / "text").write_text(PAPER * 5)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=400,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=False,
+        pad_id=3,
+        minloglevel=2,
+    )
+    write_transformers_files(folder)
+    return folder
