@@ -13,16 +13,12 @@ says which paper is which. The same arguments give the same TeX everywhere, and 
 from __future__ import annotations
 
 import argparse
-import gzip
-import hashlib
-import io
 import json
 import os
 import random
 import re
 import shutil
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,7 +34,8 @@ if not __package__:  # run as `python tools/make_sample_corpus.py`
 from common.cli import add_config_arguments, run_command, settings_from_args
 from common.errors import UserError
 from common.paths import DEFAULT_CONFIG, project_path
-from tools.sample_grammar import Paper, between, pick, write_paper
+from tools.sample.grammar import Paper, between, pick, write_paper
+from tools.sample.packing import gzip_bytes, manifest_entry, small_pdf, source_archive, tar_bytes
 
 # Of this generator's output: a change of the text or of the layout gets a new number, so that old samples show.
 GENERATOR_VERSION = 3
@@ -48,7 +45,6 @@ MIN_PAPERS = 40
 OLD_MONTHS = ("0309", "0502")
 MONTHS = ("0806", "1211", "1509", "1803", "2105", "2401")
 PAPERS_PER_TAR = 40
-MTIME = 1_700_000_000  # of every member: the same bytes on every run
 LICENSES = (
     "http://arxiv.org/licenses/nonexclusive-distrib/1.0/",
     "http://creativecommons.org/licenses/by/4.0/",
@@ -56,42 +52,7 @@ LICENSES = (
     None,
 )
 
-FRENCH = r"""\documentclass[11pt]{article}
-\usepackage[utf8]{inputenc}
-\usepackage[french]{babel}
-\usepackage{amsmath,amssymb}
-\title{Sur les groupes nilpotents et leurs quotients finis}
-\author{Camille Morvaux}
-\begin{document}
-\maketitle
-\begin{abstract}
-Nous étudions les quotients finis des groupes nilpotents de type fini. Nous montrons que l'ordre du plus petit
-quotient dans lequel un élément donné reste non trivial est majoré par une puissance du logarithme de sa longueur.
-\end{abstract}
-
-\section{Introduction}
-Soit $G$ un groupe nilpotent de type fini et soit $g$ un élément de $G$ différent de l'élément neutre. On sait depuis
-longtemps qu'il existe un sous-groupe normal $N$ d'indice fini qui ne contient pas $g$. Dans cet article, nous cherchons
-à estimer l'indice de ce sous-groupe en fonction de la longueur du mot qui représente $g$. La question est naturelle, et
-plusieurs auteurs l'ont abordée pour les groupes libres ; le cas nilpotent est pourtant plus simple.
-
-\section{Le théorème principal}
-Rappelons d'abord quelques notations. Pour tout entier $n \geq 1$, on désigne par $F(n)$ le maximum des indices minimaux
-lorsque $g$ parcourt la boule de rayon $n$. Alors il existe une constante $C > 0$ telle que
-\[ F(n) \leq C \left( \log n \right)^{h(G)}, \]
-où $h(G)$ est la longueur de Hirsch de $G$. Pour démontrer cette inégalité, on raisonne par récurrence sur la classe de
-nilpotence. Si le groupe est abélien, le résultat découle du théorème des nombres premiers, car il suffit de choisir un
-nombre premier qui ne divise pas les coordonnées de $g$. Sinon, on considère l'image de $g$ dans le quotient de $G$ par
-son centre. Lorsque cette image n'est pas triviale, l'hypothèse de récurrence permet de conclure. Dans l'autre cas,
-l'élément appartient au centre, et nous pouvons appliquer le même argument à ce sous-groupe, qui est abélien.
-
-\section{Remarques}
-Nous ne savons pas si l'exposant est le meilleur possible. Il serait intéressant de traiter aussi les groupes
-polycycliques, pour lesquels la méthode employée ici ne suffit plus. Enfin, remercions les collègues qui ont bien voulu
-relire une première version de ce travail et nous signaler plusieurs fautes.
-\end{document}
-"""
-
+FRENCH = ROOT / "tools/sample/french.tex"
 LATIN_1_SENTENCES = (
     "The r\u00f4le of the coefficients was first clarified by Poincar\u00e9, and later by "
     "M\u00fcller and Nu\u00f1ez; we follow the "
@@ -130,54 +91,6 @@ class Ids:
 
 def month_of(paper_id: str) -> str:
     return re.sub(r"^.*/", "", paper_id)[:4]
-
-
-def gzip_bytes(data: bytes) -> bytes:
-    return gzip.compress(data, compresslevel=6, mtime=MTIME)
-
-
-def tar_bytes(files: dict[str, bytes], directory: str | None = None) -> bytes:
-    """An uncompressed tar of `files` in the given order, with fixed times and owners."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        if directory:
-            info = tarfile.TarInfo(directory)
-            info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o755, MTIME
-            tar.addfile(info)
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime, info.mode = len(data), MTIME, 0o644
-            tar.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def small_pdf() -> bytes:
-    """A one-page, empty, valid PDF."""
-    objects = (
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] >>",
-    )
-    out, offsets = b"%PDF-1.4\n", []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    size = len(objects) + 1
-    trailer = b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (size, len(out))
-    return out + b"xref\n0 %d\n0000000000 65535 f \n" % size + table + trailer
-
-
-def source_archive(rng: random.Random, paper: Paper, several: bool) -> bytes:
-    """The `.gz` that arXiv would hold: one gzip'd TeX file, or a gzip'd tar whose order is not that of the document."""
-    if not several:
-        return gzip_bytes(paper.single_file().encode("utf-8"))
-    stem = pick(rng, ["main", "paper", "ms", "article"])
-    texts = paper.several_files(pick(rng, ["sections", "", "tex"]), f"{stem}.bbl")
-    files = {name: text.encode("utf-8") for name, text in texts.items()}
-    if "fig1" in "".join(paper.sections):
-        files["fig1.pdf"] = small_pdf()
-    return gzip_bytes(tar_bytes({name: files[name] for name in sorted(files)}))
 
 
 def metadata_record(rng: random.Random, paper_id: str, paper: Paper, **changes: Any) -> dict[str, Any]:
@@ -273,7 +186,7 @@ def planted_papers(seed: int, ordinary: list[tuple[Entry, Paper]], ids: Ids) -> 
         "french",
         "language",
         "1803",
-        gzip_bytes(FRENCH.encode("utf-8")),
+        gzip_bytes(FRENCH.read_bytes()),
         title="Sur les groupes nilpotents et leurs quotients finis",
         categories="math.GR",
         abstract="  Nous \\'etudions les quotients finis des groupes nilpotents de type fini.\n",
@@ -362,25 +275,6 @@ def write_corpus(folder: Path, papers: int, seed: int) -> dict[str, Any]:
     # Written last: a folder without it is not a finished sample.
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return truth
-
-
-def manifest_entry(name: str, month: str, number: int, data: bytes, members: dict[str, bytes]) -> str:
-    """One `<file>` of arXiv's manifest: checksums, size, number of items, first and last item."""
-    items = [member.split("/")[1].rsplit(".", 1)[0] for member in members]
-    content = hashlib.md5(b"".join(members.values()), usedforsecurity=False).hexdigest()
-    fields = {
-        "content_md5sum": content,
-        "filename": name,
-        "first_item": items[0],
-        "last_item": items[-1],
-        "md5sum": hashlib.md5(data, usedforsecurity=False).hexdigest(),
-        "num_items": len(items),
-        "seq_num": number,
-        "size": len(data),
-        "timestamp": datetime.fromtimestamp(MTIME, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S"),
-        "yymm": month,
-    }
-    return " <file>\n" + "".join(f"  <{key}>{value}</{key}>\n" for key, value in fields.items()) + " </file>\n"
 
 
 def existing_sample(folder: Path, papers: int, seed: int) -> dict[str, Any] | None:

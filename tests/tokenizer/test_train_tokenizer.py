@@ -20,7 +20,7 @@ from tokenizer.learn.sample import Catalogue, catalogue, choose
 from tokenizer.learn.standard_commands import standard_commands
 from tokenizer.learn.trained_report import kind_of
 from tokenizer.train_tokenizer import main
-from tools.sample_grammar import write_paper
+from tools.sample.grammar import write_paper
 
 VOCAB = 2048
 

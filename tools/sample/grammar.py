@@ -13,143 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tools.sample_vocabulary import COMMON, FIELDS, Field, Rules, words
+from tools.sample.vocabulary import Field, Rules, fields, shared_rules
 
 T = TypeVar("T")
 SLOT = re.compile(r"«([a-zA-Z]+)»")
 MAX_DEPTH = 6  # of nested rules; beyond it the first production of a rule is taken
-
-# What sentences are made of. `+s` asks for a plural, a capitalized rule name for a capital letter.
-SENTENCES: Rules = {
-    "define": [
-        "Let $«A»$ be a(n) «kind», and let $«B»$ be a(n) «part» of $«A»$. We say that $«A»$ is "
-        "\\emph{«fresh»} if «inline» "
-        "for every «part» $«x»$.",
-        "A(n) «kind» $«A»$ is called \\emph{«fresh»} when every «part» of $«A»$ is «prop» and «inline».",
-        "By a(n) \\emph{«fresh» «obj»} we mean a(n) «prop» «obj» $«A»$ together with a(n) «mapn» "
-        "$«f»$ such that «inline».",
-        "Given a(n) «part» $«B»$ of a(n) «kind» $«A»$, its \\emph{«cong» «inv»} is the number "
-        "$«invsym»$, which is finite "
-        "as soon as $«A»$ is «prop».",
-        "We write $«invsym»$ for the «inv» of $«A»$, and we call $«A»$ \\emph{«fresh»} whenever «inline» holds for all "
-        "$«n» \\geq «num»$.",
-    ],
-    "claim": [
-        "Let $«A»$ be a(n) «kind». If $«A»$ is «prop», then «inline».",
-        "Every «fresh» «obj» $«A»$ contains a(n) «part» $«B»$ such that «inline» and «inline».",
-        "Suppose that «inline». Then $«A»$ is «prop» if and only if «inline».",
-        "For each integer $«n» \\geq «num»$ there exists a(n) «prop» «obj» $«A»$ whose «inv» satisfies «inline».",
-        "Let $«f»$ be a(n) «mapn» of a(n) «kind» $«A»$. Then the «inv» of $«A»$ is at most $«expr»$, "
-        "with equality exactly "
-        "when $«A»$ is «prop».",
-        "Assume that $«B»$ is a(n) «cong» «part» of $«A»$. Then either $«A»$ is «prop», or «inline» for some $«x»$.",
-        "There is a constant $«c» > 0$ such that every «prop» «obj» $«A»$ with «inline» admits a(n) "
-        "«mapn» satisfying «inline».",
-        "The following are equivalent for a(n) «fresh» «obj» $«A»$: (i) $«A»$ is «prop»; (ii) each «part» of $«A»$ is "
-        "«prop»; (iii) «inline».",
-    ],
-    "step": [
-        "By the «result», we may assume that «inline».",
-        "«So» $«A»$ is «prop», and «inline» by «ref».",
-        "Choose a(n) «part» $«B»$ of $«A»$ with «inline»; such a choice is possible because «why».",
-        "Since $«A»$ is «prop», the «mapn» $«f»$ is «adverb» determined by its values on each «part».",
-        "«Also» the «inv» of $«B»$ is bounded by $«expr»$, «because» «why».",
-        "Applying «ref» to the «part» $«B»$ gives «inline» for all $«n» > «num»$.",
-        "Suppose, for a contradiction, that $«A»$ is not «prop». Then «inline», which is impossible since «why».",
-        "We proceed by induction on the «inv»; the case $«n» = «num»$ is clear.",
-        "Fix $«x»$ and $«y»$ with «inline». A direct computation shows that «inline».",
-        "The «name» «noun» \\cite{«cite»} now yields «inline», and the claim follows.",
-        "It remains to treat the case in which no «part» of $«A»$ is «prop».",
-        "«So» «inline».",
-        "Replacing $«A»$ by a(n) suitable «part» if necessary, we arrange that «inline» (compare «ref»).",
-        "To see this, consider the «mapn» $«f»$ attached to $«B»$ and note that its «inv» equals $«expr»$.",
-        "The argument of «ref» applies without change, because «why».",
-        "Summing over all «part+s» and using the «result», we obtain «inline».",
-    ],
-    "remark": [
-        "The assumption that $«A»$ is «prop» cannot be dropped from «ref»: a(n) «prefix»«stem» «obj» "
-        "with «inline» already "
-        "gives a counterexample.",
-        "The constant $«expr»$ in «ref» is not optimal. We expect that it can be replaced by "
-        "$«expr»$, but we do not know "
-        "how to remove the dependence on the «inv».",
-        "When $«A»$ is «prop», this is due to «name» \\cite{«cite»}; the «strong» version given here seems to be new.",
-        "It would be interesting to know whether every «fresh» «obj» is «prop». For «part+s» this "
-        "was asked by «name» and "
-        "«name» \\cite{«cite»}.",
-        "Numerical evidence for $«n» \\leq «num»$ suggests that the «inv» grows like $«expr»$; about "
-        "$«num»\\%$ of the cases "
-        "were checked by hand.",
-    ],
-    "example": [
-        "Take $«A»$ to be the «cong» «obj» with «inline». Then its «inv» is $«num»$, while each "
-        "proper «part» is «prop».",
-        "For $«n» = «num»$ and $«k» = «num»$ one finds «inline», so the bound of «ref» is attained.",
-        "Consider the «prefix»«stem» «obj» given by «inline». A short calculation shows that "
-        "«inline», so that it is not «fresh».",
-        "Let $«B»$ be a(n) «prop» «part» of a(n) «kind». The «mapn» $«f»$ then sends $«x»$ to "
-        "$«expr»$, and its «inv» is $«num»$.",
-    ],
-    "intro": [
-        "The «inv» of a(n) «kind» is one of the central notions of «field».",
-        "Since the work of «name» \\cite{«cite»}, «topic» have been used to «study» «obj+s» that are not «prop».",
-        "In this paper we «study» the «inv» of «prop» «obj+s» and its relation to «topic».",
-        "Our first result is a(n) «strong» «noun» for «part+s»; it «extend» a theorem of «name» and "
-        "«name» \\cite{«cite»}.",
-        "The proof combines the «result» with a(n) «cong» «noun» for the «mapn» of a(n) «fresh» «obj».",
-        "Questions of this kind go back to «name», who asked whether every «prop» «obj» admits a(n) «cong» «part».",
-        "A different approach, based on «topic», was proposed in \\cite{«cite»} and developed "
-        "further in \\cite{«cite»,«cite»}.",
-        "«Also» we «prove» that «inline» for every «fresh» «obj»~$«A»$, which answers a question of «name».",
-        "It is well known that a(n) «prop» «obj» need not be «prop»; see \\cite{«cite»} for a survey.",
-        "One motivation comes from «other», where «obj+s» with small «inv» appear as limits of «prop» ones.",
-        "The main difficulty is that the «mapn» is no longer «prop» once the «inv» exceeds $«num»$.",
-        "We assume throughout that «inline», and we denote by $«invsym»$ the «inv» of $«A»$.",
-        "Readers who are interested only in «topic» may skip the next section.",
-        "Our methods are elementary: apart from the «result», we use nothing beyond a(n) «strong» «noun» for «part+s».",
-        "The results of this section are not needed elsewhere, but they explain why «topic» enter the picture.",
-    ],
-    "abstract": [
-        "We «study» «topic» for «prop» «obj+s» and «prove» a(n) «strong» «noun» for the «inv».",
-        "As a consequence, every «fresh» «obj» with «inline» contains a(n) «prop» «part».",
-        "Our main tool is a(n) «cong» version of the «result», which «extend» earlier work of «name».",
-        "We «prove» that the «inv» of a(n) «kind» is «adverb» bounded in terms of its «part+s».",
-        "Applications to «topic» and to «other» are given.",
-        "We also give examples showing that the hypothesis on the «mapn» is necessary.",
-        "The «noun» is «strong» up to a factor of $«num»$, and it answers a question raised by «name» and «name».",
-    ],
-    "title": [
-        "On the «inv» of «prop» «obj+s»",
-        "A(n) «strong» «noun» for «topic»",
-        "«Topic» and «prop» «obj+s»",
-        "The «inv» of a(n) «obj» and «topic»",
-        "«Prop» «obj+s» with small «inv»",
-        "«Topic»: a(n) «cong» approach",
-        "Remarks on the «result» for «obj+s»",
-        "«Obj+s», «part+s» and the «inv»",
-        "When is a(n) «prop» «obj» «prop»?",
-        "The «name» «noun» for «cong» «part+s»",
-    ],
-    "section": [
-        "Preliminaries",
-        "Proof of the main theorem",
-        "The «inv» of a(n) «obj»",
-        "«Topic»",
-        "«Prop» «obj+s»",
-        "Applications to «topic»",
-        "Examples and counterexamples",
-        "A(n) «strong» «noun»",
-        "The case of «cong» «part+s»",
-        "Reduction to «prop» «part+s»",
-        "Concluding remarks",
-        "Notation and conventions",
-    ],
-    "caption": [
-        "The «inv» of the first «num» «obj+s».",
-        "A(n) «prop» «obj» and one of its «part+s».",
-        "Values of $«invsym»$ for small $«n»$.",
-    ],
-}
 
 ENVIRONMENTS = {
     "theorem": "Theorem",
@@ -160,29 +28,16 @@ ENVIRONMENTS = {
     "remark": "Remark",
     "example": "Example",
 }
-GIVEN = words(
-    "Ada | Boris | Clara | Dmitri | Elena | Farid | Greta | Hugo | Ines | Jonas | Katya | Liang | "
-    "Marta | Nikhil | Olga | "
-    "Pavel | Rosa | Stefan | Tomoko | Ulrich | Vera | Wei | Yusuf | Zofia"
-)
-ONSETS = words(
-    "Al | Ber | Car | Dor | El | Fal | Gar | Hal | Iv | Jan | Kar | Lin | Mar | Nor | Or | Pet | "
-    "Quin | Ros | Sar | Tav | Um | Var | Wen | Yar | Zel | Bran | Stro | Chi | Tre | Shu"
-)
-MIDDLES = words("a | e | i | o | u | an | en | in | or | ar | el | il | is | ov | ad | em | ach | ing | ett | und")
-ENDINGS = words(
-    "berg | ski | son | ova | mann | ton | rez | hara | ini | eau | dal | sen | wick | ley | stein | "
-    "kov | moto | ard | quist | by | nen | ak"
-)
-JOURNALS = words(
-    "J. Sample Math. | Ann. Generated Res. | Proc. Example Soc. | Trans. Toy Acad. | Lett. Imag. Phys. | Acta Fict. | "
-    "Comm. Invented Anal. | Rev. Model Syst."
-)
 
 
 def pick(rng: random.Random, options: Sequence[T]) -> T:
     """One of `options`; from `random()` alone, whose sequence Python guarantees between versions."""
     return options[int(rng.random() * len(options))]
+
+
+def pick_shared(rng: random.Random, rule: str) -> str:
+    """A production of a rule that all fields share."""
+    return pick(rng, shared_rules()[rule])
 
 
 def between(rng: random.Random, low: int, high: int) -> int:
@@ -191,8 +46,8 @@ def between(rng: random.Random, low: int, high: int) -> int:
 
 
 def surname(rng: random.Random) -> str:
-    middle = pick(rng, MIDDLES) if rng.random() < 0.7 else ""
-    return pick(rng, ONSETS) + middle + pick(rng, ENDINGS)
+    middle = pick_shared(rng, "middle") if rng.random() < 0.7 else ""
+    return pick_shared(rng, "onset") + middle + pick_shared(rng, "ending")
 
 
 def plural(noun: str) -> str:
@@ -228,7 +83,7 @@ class Writer:
             f"{pick(rng, self.names)}{between(rng, 1962, 2024)}".replace("'", "") for _ in range(between(rng, 5, 14))
         ]
         self.keys = list(dict.fromkeys(self.keys))
-        self.rules: Rules = COMMON | SENTENCES | subject.rules
+        self.rules: Rules = shared_rules() | subject.rules
         # A paper keeps its notation and its favourite words from beginning to end.
         for symbol in ("A", "B", "x", "y", "f"):
             self.rules[symbol] = [pick(rng, subject.rules[symbol])]
@@ -238,7 +93,7 @@ class Writer:
             "i": [pick(rng, ["i", "j", "s"])],
             "c": [pick(rng, ["c", "C", "C_0", "c_1"])],
             "field": [subject.name],
-            "other": [other.name for other in FIELDS if other.name != subject.name],
+            "other": [other.name for other in fields() if other.name != subject.name],
             "name": self.names,
             "cite": self.keys,
             "fresh": [self.expand("«prefix»«stem»") for _ in range(3)],
@@ -277,7 +132,8 @@ class Writer:
         return f"\\eqref{{{label}}}" if kind == "equation" else f"{ENVIRONMENTS[kind]}~\\ref{{{label}}}"
 
     def label(self, kind: str) -> str:
-        label = f"{kind[:3]}:{pick(self.rng, MIDDLES)}{pick(self.rng, ENDINGS)}{len(self.labels)}"
+        name = pick_shared(self.rng, "middle") + pick_shared(self.rng, "ending")
+        label = f"{kind[:3]}:{name}{len(self.labels)}"
         self.labels.append((kind, label))
         return label
 
@@ -360,7 +216,7 @@ class Writer:
             parts.append(f"% TODO: {self.say('caption')} Check with 100\\% care")
         for number in range(blocks):
             if number == 2 and blocks > 4:
-                parts.append(f"\\subsection{{{tidy(self.expand(pick(self.rng, SENTENCES['section'])))}}}")
+                parts.append(f"\\subsection{{{tidy(self.expand(pick_shared(self.rng, 'section')))}}}")
             parts.append(self.block())
         if self.rng.random() < 0.2:
             parts.append(self.figure() if self.rng.random() < 0.5 else self.table())
@@ -387,8 +243,9 @@ class Writer:
             author = re.sub(r"\d+$", "", key)
             year, volume, page = key[len(author) :], between(self.rng, 3, 140), between(self.rng, 1, 900)
             items.append(
-                f"\\bibitem{{{key}}}\n{pick(self.rng, GIVEN)[0]}.~{author}, \\emph{{{self.say('title')}}},\n"
-                f"{pick(self.rng, JOURNALS)} \\textbf{{{volume}}} ({year}), {page}--{page + between(self.rng, 8, 40)}."
+                f"\\bibitem{{{key}}}\n{pick_shared(self.rng, 'given')[0]}.~{author}, \\emph{{{self.say('title')}}},\n"
+                f"{pick_shared(self.rng, 'journal')} \\textbf{{{volume}}} ({year}), "
+                f"{page}--{page + between(self.rng, 8, 40)}."
             )
         return "\\begin{thebibliography}{99}\n\n" + "\n\n".join(items) + "\n\n\\end{thebibliography}\n"
 
@@ -465,7 +322,7 @@ def use_macros(text: str, pairs: Sequence[tuple[str, str]]) -> str:
 
 def write_paper(rng: random.Random, old: bool = False, scale: float = 1.0) -> Paper:
     """A paper in a random field; `old` writes the LaTeX of the nineties, `scale` multiplies its length."""
-    subject = pick(rng, FIELDS)
+    subject = pick(rng, fields())
     writer = Writer(rng, subject)
     header, pairs = preamble(rng, old)
     title = writer.say("title")
@@ -475,13 +332,13 @@ def write_paper(rng: random.Random, old: bool = False, scale: float = 1.0) -> Pa
     sections = [writer.section("Introduction", 1)]
     while blocks > 0:
         size = min(blocks, between(rng, 2, 6))
-        sections.append(writer.section(tidy(writer.expand(pick(rng, SENTENCES["section"]))), size))
+        sections.append(writer.section(tidy(writer.expand(pick_shared(rng, "section"))), size))
         blocks -= size
     if rng.random() < 0.3:
         sections[-1] += (
             f"\n\n\\section*{{Acknowledgements}}\nThe author thanks {pick(rng, writer.names)} for helpful comments."
         )
-    authors = [f"{pick(rng, GIVEN)} {surname(rng)}" for _ in range(between(rng, 1, 4))]
+    authors = [f"{pick_shared(rng, 'given')} {surname(rng)}" for _ in range(between(rng, 1, 4))]
     return Paper(
         title=title,
         authors=authors,
