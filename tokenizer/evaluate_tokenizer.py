@@ -6,7 +6,8 @@
 Prints tables and writes OUT/report.json, OUT/report.html (with passages cut into tokens) and OUT/*.png: bytes per
 token and fertility by kind of text, category and source; commands whole, clean, cut at a wrong prefix; tokens per
 number; text that does not come back; ids on which SentencePiece and transformers differ; entries that are rarely used;
-speed. Each measure is defined in `measures.py` and on the page. Speed apart, the numbers do not depend on --workers.
+speed. Each measure is defined in `measure/metrics.py` and on the page. Speed apart, the numbers do not depend on
+--workers.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@ r"""Train the tokenizer: SentencePiece BPE whose entries follow LaTeX, in files 
     python tokenizer/train_tokenizer.py
     python tokenizer/train_tokenizer.py --input dataset_train_val/train.jsonl --out tokenizer --set vocab_size=32000
 
-Documents are sampled by category and year (`sampling.py`), cut into LaTeX-aware pre-tokens (`latex_pieces.py`) and
-counted; SentencePiece learns its merges from the counts, so memory follows the number of distinct pre-tokens and not
-the size of the text. A second stage (`superwords.py`) joins entries across words. The finished tokenizer is checked
-against SentencePiece and against its own text before it is put in place.
+Documents are sampled by category and year (`learn/sample.py`), cut into LaTeX-aware pre-tokens
+(`learn/pretokenizer.py`) and counted; SentencePiece learns its merges from the counts, so memory follows the number of
+distinct pre-tokens and not the size of the text. A second stage (`learn/superwords.py`) joins entries across words. The
+finished tokenizer is checked against SentencePiece and against its own text before it is put in place.
 Beside it land `tokenizer_manifest.json` (what it was made from) and `report/` (what it does to held-out text).
 """
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: python benchmarks/tokenizer/bits_per_byte.py --texts texts --out bpb.jsonl tokenizer",
     )
     parser.add_argument("tokenizers", nargs="+", type=Path, help="folders, tokenizer.json or .model files")
-    parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
+    parser.add_argument("--texts", type=Path, required=True, help="folder that splits.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="JSONL of results, appended to")
     parser.add_argument("--flops", type=float, default=2.4e13)
     parser.add_argument("--hidden", type=int, default=128, help="hidden size, a multiple of 64")

@@ -2,7 +2,7 @@ r"""Are commands one token each, those too that nobody boosted?
 
     python benchmarks/tokenizer/commands.py --texts TEXTS --set vocab_size=32000 --set tokenizer.command_min_count=20
 
-Of the commands that occur in at least 20 documents and 2 sources of TEXTS (see `tokenizer_splits.py`) one half, by
+Of the commands that occur in at least 20 documents and 2 sources of TEXTS (see `splits.py`) one half, by
 hash, is boosted in training as usual and the other is not; the tokenizer is trained on TEXTS/train.jsonl. A command is
 one token if no cut falls into it at most of its occurrences. Both halves are reported, with Wilson's 95 % interval.
 """
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Which commands become one token, boosted or not.",
         epilog="example: python benchmarks/tokenizer/commands.py --texts texts --set vocab_size=32000",
     )
-    parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
+    parser.add_argument("--texts", type=Path, required=True, help="folder that splits.py wrote")
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     settings = settings_from_args(args)

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Processor time and peak memory of tokenizer trainers on growing text.",
         epilog="example: python benchmarks/tokenizer/cost.py --texts texts --copies 1 2 4 8 --set vocab_size=32000",
     )
-    parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
+    parser.add_argument("--texts", type=Path, required=True, help="folder that splits.py wrote")
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--run", nargs=2, metavar=("METHOD", "FILE"), help=argparse.SUPPRESS)

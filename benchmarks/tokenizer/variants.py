@@ -1,9 +1,9 @@
-r"""Tokenizers that differ in one choice each, trained on the same text: what `tokenizer_bits_per_byte.py` compares.
+r"""Tokenizers that differ in one choice each, trained on the same text: what `bits_per_byte.py` compares.
 
     python benchmarks/tokenizer/variants.py --texts TEXTS --out VARIANTS --set vocab_size=8192
     python benchmarks/tokenizer/variants.py --texts TEXTS --out VARIANTS --set vocab_size=32000 ours plain-bpe
 
-Writes VARIANTS/NAME-SIZE/, each trained on TEXTS/train.jsonl (see `tokenizer_splits.py`).
+Writes VARIANTS/NAME-SIZE/, each trained on TEXTS/train.jsonl (see `splits.py`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: python benchmarks/tokenizer/variants.py --texts texts --out variants --set vocab_size=8192",
     )
     parser.add_argument("names", nargs="*", help=f"of {', '.join([*VARIANTS, *PLAIN])} (default: all)")
-    parser.add_argument("--texts", type=Path, required=True, help="folder that tokenizer_splits.py wrote")
+    parser.add_argument("--texts", type=Path, required=True, help="folder that splits.py wrote")
     parser.add_argument("--out", type=Path, required=True)
     add_config_arguments(parser)
     args = parser.parse_args(argv)

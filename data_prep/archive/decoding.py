@@ -1,6 +1,6 @@
 """Bytes of TeX files to text: Unicode where it is, else what the paper declares, else CP1252; never a lost paper.
 
-Imported by `extraction.py`. In this order: a byte order mark (UTF-8, 16, 32); UTF-16 without one, told by its zeros;
+Used by `members.py`. In this order: a byte order mark (UTF-8, 16, 32); UTF-16 without one, told by its zeros;
 valid UTF-8; UTF-8 with a few foreign bytes, which alone are read as CP1252; the encoding that the file declares
 (`inputenc`, CJK), else another file of the paper; CP1252, and Latin-1 for the five bytes that CP1252 leaves out.
 """

@@ -1,6 +1,6 @@
 """What a TeX file includes, put in its place: `\\input` and its family.
 
-Imported by `flatten.py` (which has the command to try it) and by `main_file.py`, which asks what a file reaches.
+Used by `flatten.py` (data_prep/flatten.py shows the result) and by `main_file.py`, which asks what a file reaches.
 
 | command | what stands in its place |
 | --- | --- |

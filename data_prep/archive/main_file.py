@@ -1,6 +1,6 @@
 """Which of a paper's files is the paper, and which others belong to it: response letters and templates do not.
 
-Imported by `flatten.py`, which has the command to try it.
+Used by `flatten.py`; data_prep/flatten.py shows the result.
 
 The main file, first rule that decides:
 

@@ -1,6 +1,6 @@
 """A supplement, which is a document of its own, appended to the paper.
 
-Imported by `flatten.py`. The supplement's body goes before the paper's `\\end{document}`, behind `\\appendix`: what
+Used by `flatten.py`. The supplement's body goes before the paper's `\\end{document}`, behind `\\appendix`: what
 follows the end of the document is no text. The definitions of its preamble go in front of its body, where they take
 effect from there on; nothing else of the preamble stays. Its title becomes a heading, for a document has one title.
 """

@@ -1,6 +1,6 @@
 """A paper's TeX files: their text without comments, which of them a name means, and where commands are none.
 
-Imported by `inclusion.py`, `main_file.py` and `flatten.py`, which has the command to try it.
+Used by `includes.py`, `main_file.py` and `flatten.py`.
 
 A name means `a.tex` before `a`; the case of letters matters only where two files differ in nothing else (archives are
 packed on systems that do not tell them apart).

@@ -1,4 +1,4 @@
-"""Unix `compress` (.Z), in which arXiv keeps some archives and figures of the 1990s; imported by `extraction.py`.
+"""Unix `compress` (.Z), in which arXiv keeps some archives and figures of the 1990s, and how it is unpacked.
 
 Format (ncompress's compress(1); LZW after Welch, "A Technique for High-Performance Data Compression", 1984): the magic
 bytes 1f 9d, a byte of flags (low five bits: most bits of a code; 0x80: code 256 clears the table), then codes of 9 bits

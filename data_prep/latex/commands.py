@@ -1,6 +1,6 @@
 """The commands and environments that the cleaner knows: their arguments, and what stays of them.
 
-Imported by `latex_cleaner.py`, which says why each goes or stays, and by `macros.py`, which leaves them their meaning
+Used by the passes (`clean.py` says why each goes or stays) and by `macros.py`, which leaves them their meaning
 where an author redefines them.
 """
 

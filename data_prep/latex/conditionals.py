@@ -1,6 +1,6 @@
 """Conditionals decided: dead branches go, live ones stay without their `\\if` and `\\fi`.
 
-`conditionals` is a pass of `latex_cleaner.py` over a whole paper; `decide` does the same for the body of a macro whose
+`conditionals` is a pass of `clean.py` over a whole paper; `decide` does the same for the body of a macro whose
 arguments are in their places, where more can be told (`\\ifx`, `\\ifthenelse{\\equal..}`, xparse's \\IfNoValueTF).
 """
 

@@ -160,7 +160,7 @@ def strip_comments(text: str) -> str:
     return "".join(parts)
 
 
-# Private-use characters stand for hidden verbatim text; `latex_cleaner.unicode_text` removes all others before.
+# Private-use characters stand for hidden verbatim text; the pass `unicode_text` removes all others before.
 _HIDDEN = re.compile("\ue000([0-9]+)\ue001")
 
 

@@ -317,7 +317,7 @@ def index_metadata(job: Job) -> dict[str, Any]:
 
 
 def list_sources(job: Job, keep_gone: bool) -> dict[str, Any]:
-    """Stage 2: the list of archives, brought up to date; see `index.update_archive_list` for `keep_gone`."""
+    """Stage 2: the list of archives, brought up to date; see `catalog.update_archive_list` for `keep_gone`."""
     from tqdm import tqdm
 
     with tqdm(unit=" files", desc="sources", mininterval=1) as bar:

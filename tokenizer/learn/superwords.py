@@ -1,6 +1,6 @@
 r"""The second stage of the vocabulary: entries that run over several words or symbols (` such that`, `\mathcal{O}_X`).
 
-The first stage learns entries within pre-tokens (`latex_pieces.py`). This one learns byte-pair merges of whole
+The first stage learns entries within pre-tokens (`pretokenizer.py`). This one learns byte-pair merges of whole
 pre-tokens that are entries, inside spans that no superword may leave: a line, and no digit, so that digits stay single;
 a pre-token of several entries ends a span, so that superwords begin and end where words and commands do. They get lower
 scores than every entry of the first stage, so the text is cut as before and its tokens are joined afterwards: a command

@@ -1,6 +1,6 @@
 r"""What a text is made of, whatever the tokenizer: kinds of text, commands, words, numbers, and the borders between.
 
-Imported by `measures.py`; not run.
+Used by `metrics.py`, and by the evaluations of models.
 """
 
 from __future__ import annotations
