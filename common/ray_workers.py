@@ -9,6 +9,7 @@ A shard whose worker or machine dies is given to another one; a paper that has k
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import traceback
 from collections import Counter
@@ -47,7 +48,7 @@ def run_jobs(
             runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
             include_dashboard=None if address else False,
             log_to_driver=False,
-            logging_level="warning",
+            logging_level=logging.WARNING,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(

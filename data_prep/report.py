@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--compare", nargs=2, type=Path, required=True, metavar=("A", "B"), help="folders of datasets")
     args = parser.parse_args(argv)
-    print(compare(*args.compare, REASONS))
+    one, other = args.compare
+    print(compare(one, other, REASONS))
     return 0
 
 

@@ -48,13 +48,14 @@ def tree_of(path: Path) -> ast.Module:
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """(line, module of this project) of each import, wherever it stands."""
     for node in ast.walk(tree_of(path)):
-        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}:{node.lineno}: a relative import; write the package's name"
             whole = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in modules() else str(node.module) for name in whole]
+        else:
+            continue
         for name in names:
             if name in modules() or name.split(".")[0] in LAYERS:
                 yield node.lineno, name

@@ -147,7 +147,9 @@ def test_a_killed_run_resumes_to_the_straight_one(tmp_path, dtype):
 
     resumed = train(killed / "config.json", *flags)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    step = int(re.search(rf"run {run.name}: .*, resumed at step (\d+)", resumed.stdout)[1])
+    told = re.search(rf"run {run.name}: .*, resumed at step (\d+)", resumed.stdout)
+    assert told
+    step = int(told[1])
     assert at - 10 <= step <= at  # the one before may not have been written yet
     assert losses(run) == losses(only_run(straight))
     weights = "export/model.safetensors"

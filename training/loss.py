@@ -47,7 +47,7 @@ class _ChunkedMean(torch.autograd.Function):
 
 
 def _chunked(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return _ChunkedMean.apply(hidden, head, targets)  # type: ignore[no-any-return]
+    return _ChunkedMean.apply(hidden, head, targets)
 
 
 def _full(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif name == "datatrove":
             runs[name] = (one, texts[:FEW])
         else:
-            runs[name] = (lambda text, one=one: one(shingles(text)), texts)
+            runs[name] = (_of_shingles(one), texts)
             if name.startswith("rensa"):
                 runs[f"{name}, shingles ready"] = (one, ready)
     best: dict[str, float] = {}
@@ -91,6 +91,10 @@ def shingles(text: str) -> list[str]:
     """The same word 5-grams as strings, as the other libraries want them."""
     words = WORD.findall(text.lower())
     return [" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1))]
+
+
+def _of_shingles(one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda text: one(shingles(text))
 
 
 def peers() -> dict[str, Callable[[Any], Any] | None]:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def corpus_texts(args: argparse.Namespace) -> dict[str, str]:
     """Cleaned texts by id, of all languages."""
     settings = dataclasses.replace(settings_from_args(args).data, languages=None)
-    texts = {}
+    texts: dict[str, str] = {}
     start = time.process_time()
     for ref in list_archives(args.source):
         outcome = process_paper(read_bytes(ref), ref.name, None, settings)

@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tests.helpers.not_papers import BAD
 
     for name, (_, text) in BAD.items():
-        found = measure(text)
-        reason = (quality_reason(found, settings) or ("kept",))[0]
-        print(f"{name:<14}" + "".join(f"  {key} {getattr(found, key):.3f}" for key in MEASURES) + f"   {reason}")
+        quality = measure(text)
+        reason = (quality_reason(quality, settings) or ("kept",))[0]
+        print(f"{name:<14}" + "".join(f"  {key} {getattr(quality, key):.3f}" for key in MEASURES) + f"   {reason}")
     return 0
 
 

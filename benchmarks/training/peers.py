@@ -201,9 +201,11 @@ def _trainer(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
         def forward(self, tokens: Any) -> Any:
             return {"loss": self.inner(tokens)}
 
+    windows = Windows()
+
     class InOrder(Trainer):
         def _get_train_sampler(self, *_: Any) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
+            return torch.utils.data.SequentialSampler(windows)
 
     seconds: list[float] = []
     losses: list[float] = []
@@ -247,7 +249,7 @@ def _trainer(settings: Settings, steps: int, scratch: str) -> dict[str, Any]:
     loop = InOrder(
         model=Module(),
         args=arguments,
-        train_dataset=Windows(),
+        train_dataset=windows,
         optimizers=(optimizer, None),
         callbacks=[Watch()],
     )

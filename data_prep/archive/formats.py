@@ -46,10 +46,10 @@ def read_archive(data: bytes, name: str, settings: DataSettings) -> Archive:
             raise Rejected(
                 "archive_too_large", f"{len(data)} bytes > data.max_archive_bytes {settings.max_archive_bytes}"
             )
-        source = io.BufferedReader(io.BytesIO(data), SNIFF)  # type: ignore[arg-type]
+        source = io.BufferedReader(io.BytesIO(data), SNIFF)
     head = source.peek(512)[:512]
     if len(head) < 512:  # peek may answer less than there is
-        source = io.BufferedReader(io.BytesIO(source.read()), SNIFF)  # type: ignore[arg-type]
+        source = io.BufferedReader(io.BytesIO(source.read()), SNIFF)
         head = source.peek(512)[:512]
     if not head:
         raise Rejected("empty_archive", "a gzip of zero bytes")

@@ -84,7 +84,8 @@ def _hash_words(data: bytes) -> np.ndarray:
     all_bits = np.uint64(2**64 - 1)
     eights = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
     hashes = np.zeros(len(starts), dtype=np.uint64)
-    chosen, at, left = slice(None), starts, lengths
+    chosen: slice | np.ndarray = slice(None)
+    at, left = starts, lengths
     for _ in range(MAX_WORD // 8):
         bits = np.minimum(left, 8).astype(np.uint64) << np.uint64(3)
         piece = eights[at] & (all_bits >> (np.uint64(64) - bits))

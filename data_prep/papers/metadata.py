@@ -58,7 +58,7 @@ class Line(NamedTuple):
     problem: str | None
 
 
-def read_snapshot(path: Path, on_bytes: Callable[[bytes], None] = lambda data: None) -> Iterator[Line]:
+def read_snapshot(path: Path, on_bytes: Callable[[bytes], object] = lambda data: None) -> Iterator[Line]:
     """The lines of a metadata snapshot as a stream, blank ones apart; `on_bytes` gets each line's bytes first.
 
     Raises:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from common.jsonl import dump_line, read_jsonl
 
 
 def test_round_trip_keeps_unicode_order_and_line_separators(tmp_path):
-    records = [{"b": "ε\u2028 \\alpha\n", "a": None}, {"id": 2}]
+    records: list[dict[str, Any]] = [{"b": "ε\u2028 \\alpha\n", "a": None}, {"id": 2}]
     path = tmp_path / "deep" / "x.jsonl"
     with atomic_write(path) as file:
         for record in records:

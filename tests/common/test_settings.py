@@ -44,7 +44,7 @@ def test_config_is_a_valid_transformers_config():
 
     config = AutoConfig.from_pretrained(ROOT)
     assert isinstance(config, LlamaConfig)
-    assert config.rope_parameters["rope_theta"] == 10_000.0
+    assert config.rope_parameters and config.rope_parameters["rope_theta"] == 10_000.0
 
 
 def test_model_keys_are_fields_of_llama_config():

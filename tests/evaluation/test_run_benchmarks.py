@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from evaluation.run_benchmarks import main, table
 from tests.evaluation.test_perplexity import naive_losses
 from tests.helpers.tiny_llama import tiny_llama
 
-QUESTIONS = [
+QUESTIONS: list[dict[str, Any]] = [
     {"question": f"What is {number} plus one? ", "choices": ["two", "three", f"{number + 1}"], "answer": number % 3}
     for number in range(12)
 ]

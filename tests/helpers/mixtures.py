@@ -49,5 +49,5 @@ def content(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
-def answers_of(text: str, spans: list) -> list[str]:
-    return [text[start:end] for start, end in spans]
+def answers_of(text: str, spans: list[list[int]] | None) -> list[str]:
+    return [text[start:end] for start, end in spans or []]

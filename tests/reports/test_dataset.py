@@ -1,6 +1,7 @@
 """The funnel's figure, page and JSON: complete, self-contained, the same for the same data."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from data_prep import report
 from data_prep.screening.reasons import REASONS
 from reports import dataset, numbers
 
-DATA = {
+DATA: dict[str, Any] = {
     "input": {"total": 1000, "metadata_records": 990, "unclaimed_archives": 10},
     "reasons": {"subject": 300, "no_metadata": 10, "broken_archive": 1, "language": 50, "exact_duplicate": 9},
     "written": 630,
@@ -105,7 +106,7 @@ def test_the_page_tells_time_and_what_all_of_arxiv_would_take():
 
 
 def test_compare_tells_what_a_knob_changed(tmp_path, capsys):
-    knobs = {"papers": {"min_chars": 500, "tables": "keep"}}
+    knobs: dict[str, dict[str, Any]] = {"papers": {"min_chars": 500, "tables": "keep"}}
     other = {**DATA, "knobs": {"papers": {**knobs["papers"], "min_chars": 9000}}, "written": 600}
     other["reasons"] = {**DATA["reasons"], "too_short": 30}
     dataset.write(tmp_path / "a" / "report", {**DATA, "knobs": knobs}, REASONS)

@@ -102,7 +102,14 @@ def test_a_browser_draws_what_can_be_drawn_and_leaves_the_rest(tmp_path: Path) -
     bad = "$\\frac{1$ $\\nosuchcommand x$ $\\href{javascript:alert(1)}{x}$"
     path = tmp_path / "page.html"
     path.write_text(math_page.math_page("t", "f", [Sample(good, bad, "x")], to_html), encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+    ]
     dom = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120).stdout
     body = dom[: dom.index("window.MathJax")]
     assert "5 formulas drawn, 3 that MathJax cannot parse left as source" in body

@@ -1,3 +1,5 @@
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -67,7 +69,8 @@ def test_what_fails_in_the_loader_is_raised_where_the_batch_is_asked_for():
         def batch(self, *_):
             raise OSError(5, "Input/output error")
 
-    loader = Loader(Gone(), position=0, sequences_per_step=1, stride=1, offset=0, count=1, pin=False)
+    gone = cast(PackedSequences, Gone())
+    loader = Loader(gone, position=0, sequences_per_step=1, stride=1, offset=0, count=1, pin=False)
     with pytest.raises(OSError, match="Input/output error"):
         loader.next()
     loader.close()

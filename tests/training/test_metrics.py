@@ -1,6 +1,8 @@
+import io
 import json
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -178,7 +180,7 @@ class Full:
 def test_lines_wait_for_room_on_a_full_disk(tmp_path, capsys):
     log = MetricsLog(tmp_path, load_settings(overrides=["train.wandb=disabled"]), "run", step=0)
     log.write(STEP | {"step": 1})
-    real, log.file = log.file, Full(log.file, room=100)
+    real, log.file = log.file, cast(io.FileIO, Full(log.file, room=100))
     log.write(STEP | {"step": 2})
     log.write(STEP | {"step": 3})
     assert capsys.readouterr().out.count("No space left on device (errno 28); its lines are kept") == 1

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -48,7 +50,7 @@ def test_checkpointed_layers_change_nothing(dtype, dropout):
 
 
 def test_each_checkpointed_layer_is_made_again(monkeypatch):
-    model = build_model(load_settings(overrides=[*TINY, "num_hidden_layers=4"]), checkpointed=2).train()
+    model: Any = build_model(load_settings(overrides=[*TINY, "num_hidden_layers=4"]), checkpointed=2).train()
     calls = [0] * 4
     for index, layer in enumerate(model.model.layers):
         layer.mlp.register_forward_pre_hook(lambda *_, index=index: calls.__setitem__(index, calls[index] + 1))
@@ -92,7 +94,7 @@ def test_with_document_masking_a_document_is_read_as_if_it_stood_alone(attention
 def test_an_exported_model_gives_the_same_logits_in_transformers(tmp_path):
     from transformers import AutoModelForCausalLM
 
-    model = build_model(load_settings(overrides=TINY), checkpointed=2).eval()
+    model: Any = build_model(load_settings(overrides=TINY), checkpointed=2).eval()
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     tokens = torch.randint(0, 64, (2, 12), generator=SEED)
@@ -141,4 +143,6 @@ def test_windows_without_an_answer_give_gradients_of_zero():
     module = NextTokenLoss(build_model(load_settings(overrides=TINY))).train()
     loss = module(~torch.randint(0, 64, (2, 9), generator=SEED), 0.0)
     loss.backward()
-    assert loss == 0.0 and all(not parameter.grad.any() for parameter in module.parameters())
+    assert loss == 0.0 and all(
+        parameter.grad is not None and not parameter.grad.any() for parameter in module.parameters()
+    )

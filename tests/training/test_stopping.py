@@ -167,7 +167,8 @@ def test_what_cannot_be_stopped_is_said(tmp_path):
     with pytest.raises(UserError, match="no run that was started here"):
         stop_run(tmp_path)
     held = hold_run(Run(tmp_path / "run"))
-    assert holder(tmp_path / "run")[0] == os.getpid()
+    found = holder(tmp_path / "run")
+    assert found and found[0] == os.getpid()
     held.close()
     with pytest.raises(UserError, match="no process is training this run"):
         stop_run(tmp_path / "run")

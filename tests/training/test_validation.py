@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tokenizer.cache.ensure import ensure_token_cache
 from tokenizer.cache.plan import Split
 from tokenizer.cache.token_file import READ_ONLY, TOKEN_ID
 from training.checkpoints.manager import State
+from training.collectives import Control
 from training.run_folder.preflight import find_splits
 from training.validation import Validation, after_validation
 
@@ -67,7 +69,7 @@ def test_any_number_of_processes_gives_the_same_sums(world, processes):
     calls = []
     parts = []
     for rank in range(processes):
-        heard = []
+        heard: list[int] = []
         parts.append(validation(world, Told(rank, processes)).losses(Model(), lambda heard=heard: heard.append(1)))
         calls.append(len(heard))
     assert torch.equal(sum(parts), alone.losses(Model(), nothing))
@@ -145,8 +147,9 @@ def test_answers_alone_are_measured_where_they_alone_count(world, tmp_path):
     split = Split("val", (tiny_world.write_jsonl(tmp_path / "val.jsonl", records),))
     cache = ensure_token_cache(split, folder / "tokenizer", settings)
     lengths = torch.from_numpy(token_byte_lengths(folder / "tokenizer"))
+    control = cast(Control, Told())
     answers, everything = (
-        Validation(cache, 32, None, 0, 3, lengths, Told(), answers_only) for answers_only in (True, False)
+        Validation(cache, 32, None, 0, 3, lengths, control, answers_only) for answers_only in (True, False)
     )
     record, whole = (part.record(Model(), 0, nothing, "x_") for part in (answers, everything))
     assert record["x_tokens"] == sum(part.data.answers(0, part.data.size) for part in [answers]) < whole["x_tokens"]

@@ -9,6 +9,8 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ SETTINGS = load_settings().data
 PAPER = "\\documentclass{article}\n\\begin{document}\nHello.\n\\end{document}\n"
 
 
-def tar(files: dict[str, str | bytes], extra: tuple[tarfile.TarInfo, ...] = ()) -> bytes:
+def tar(files: Mapping[str, str | bytes], extra: tuple[tarfile.TarInfo, ...] = ()) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
@@ -43,7 +45,7 @@ def zipped(files: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def limited(**limits: int) -> DataSettings:
+def limited(**limits: Any) -> DataSettings:
     return dataclasses.replace(SETTINGS, **limits)
 
 

@@ -106,7 +106,7 @@ def test_random_permutation_of_documents_gives_the_same_clusters():
     random.Random(1).shuffle(order)
 
     def sets(groups, names):
-        found = {}
+        found: dict[int, set[int]] = {}
         for group, name in zip(groups, names, strict=True):
             found.setdefault(group, set()).add(name)
         return {frozenset(members) for members in found.values()}

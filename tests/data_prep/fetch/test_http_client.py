@@ -33,7 +33,7 @@ def test_requests_keep_their_distance_from_start_to_start():
 
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_waited_for_and_told(as_date):
-    said = []
+    said: list[str] = []
     wait = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=2), usegmt=True) if as_date else "1"
     with serve(b"text") as server:
         server.faults.append((503, {"Retry-After": wait}))
@@ -87,7 +87,7 @@ BODY = random.Random(1).randbytes(3_000_000)
 
 
 def test_a_dropped_download_goes_on_where_it_broke(tmp_path, quick):
-    counted = []
+    counted: list[int] = []
     with serve(BODY, ETag='"one"') as server:
         server.faults.extend(["drop", (503, {"Retry-After": "0"}), "refuse", "drop"])
         quick_client().download(server.url, tmp_path / "file", counted.append)
@@ -99,7 +99,7 @@ def test_a_dropped_download_goes_on_where_it_broke(tmp_path, quick):
 
 @pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"weak"'}])
 def test_without_a_strong_tag_it_begins_again(tmp_path, quick, tag):
-    counted = []
+    counted: list[int] = []
     with serve(BODY, **tag) as server:
         server.faults.append("drop")
         quick_client().download(server.url, tmp_path / "file", counted.append)

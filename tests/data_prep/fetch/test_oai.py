@@ -73,10 +73,15 @@ def test_a_list_that_breaks_off_is_not_taken_as_complete(tmp_path):
     assert not (tmp_path / "snapshot.json").exists()
 
 
-def test_fewer_records_than_stated_are_told_and_asked_for_again(tmp_path, capsys):
+def test_fewer_records_than_stated_are_told_and_asked_for_again(tmp_path, capsys, monkeypatch):
     dated(tmp_path, "2023-01-02")
     server = OaiServer([])
-    server.page = lambda query: server.queries.append(query) or oai_page([raw_record("2306.00001")], None, 9)
+
+    def page(query):
+        server.queries.append(query)
+        return oai_page([raw_record("2306.00001")], None, 9)
+
+    monkeypatch.setattr(server, "page", page)
     with server:
         assert updates(tmp_path, server) == updates(tmp_path, server) == 0
     assert "8 records more than it gave" in capsys.readouterr().err

@@ -267,7 +267,7 @@ def test_not_withdrawn(text, field):
 )
 def test_what_makes_a_record_unusable(changes, problem):
     found = record_problem(record("2301.00001") | changes)
-    assert (found is None) if problem is None else found.startswith(problem)
+    assert (found is None) if problem is None else (found or "").startswith(problem)
 
 
 def test_snapshot_lines_carry_offsets_and_problems(tmp_path):

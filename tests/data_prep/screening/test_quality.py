@@ -49,7 +49,12 @@ def test_prose_is_kept_and_limits_are_knobs():
 
 def test_the_sample_is_bounded(monkeypatch):
     seen = []
-    monkeypatch.setattr(quality.zlib, "compress", lambda data, level: seen.append(len(data)) or b"x" * 5000)
+
+    def compress(data, level):
+        seen.append(len(data))
+        return b"x" * 5000
+
+    monkeypatch.setattr(quality.zlib, "compress", compress)
     measure("some words of text " * 100_000)
     assert seen == [quality.WINDOWS * quality.WINDOW_CHARS]
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 PIECE = 100_000
@@ -20,9 +21,9 @@ class FaultyServer:
 
     def __init__(self, answer, ranges=True):
         self.answer, self.ranges = answer, ranges
-        self.faults = deque()
+        self.faults: deque[Any] = deque()
         self.pause = 0.0  # after each PIECE of a body
-        self.requests = []  # (time, path with query, headers)
+        self.requests: list[tuple[float, str, dict[str, str]]] = []  # (time, path with query, headers)
         lock = threading.Lock()
         owner = self
 

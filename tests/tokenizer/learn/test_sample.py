@@ -19,7 +19,7 @@ STRATA = {("math.AG", 2020): 600, ("math.NT", 2021): 300, ("hep-th", 2020): 90, 
 
 
 def lines() -> list[bytes]:
-    found = []
+    found: list[bytes] = []
     for (category, year), count in STRATA.items():
         for _ in range(count):
             record = {"id": f"{len(found):07d}", "text": "x" * 1800, "title": "t", "categories": [category, "q-bio.PE"]}

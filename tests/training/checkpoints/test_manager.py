@@ -2,6 +2,7 @@ import json
 import os
 import re
 from dataclasses import asdict, replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from training.checkpoints.manager import (
     last_good,
     read_state,
 )
+from training.collectives import Control
 
 STATE = State(
     step=5,
@@ -54,6 +56,8 @@ class OneProcess:
 class Engine:
     """As much of DeepSpeed's engine as saving needs."""
 
+    checkpoint_engine: Any  # Checkpoints gives it
+
     def __init__(self):
         self.weights = torch.arange(1000.0)
 
@@ -69,7 +73,7 @@ LAST_TWO = Keep(last=2, every=None, best=False)
 
 
 def checkpoints(folder, keep=LAST_TWO, background=True):
-    return Checkpoints(Engine(), folder, OneProcess(), keep, background)
+    return Checkpoints(Engine(), folder, cast(Control, OneProcess()), keep, background)
 
 
 def written(folder, *steps, **options):

@@ -14,7 +14,7 @@ from tests.helpers.launch import train
 from training.metrics import read_metrics
 from training.model import build_model
 from training.run_folder.folder import Run, export_model, record_run
-from training.run_folder.init_from import PRETRAINING, find_initial, load_initial, pretraining_split
+from training.run_folder.init_from import PRETRAINING, Initial, find_initial, load_initial, pretraining_split
 from training.run_folder.preflight import Device, checklist
 
 
@@ -38,12 +38,18 @@ def starting_from(pretrained, path="runs/base", *overrides):
     return settings_of(pretrained, f"train.init_from={pretrained[0] / path}", *overrides)
 
 
+def initial_of(settings) -> Initial:
+    found = find_initial(settings)
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("path", ["runs/base", "runs/base/export"])
 def test_weights_are_those_of_the_run_and_not_fresh_ones(pretrained, path):
     settings = starting_from(pretrained, path, "train.seed=1")
     model, there = build_model(settings), pretrained[1].state_dict()
     assert not all(torch.equal(there[name], tensor) for name, tensor in model.state_dict().items())
-    load_initial(model, find_initial(settings))
+    load_initial(model, initial_of(settings))
     assert all(torch.equal(there[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -54,7 +60,7 @@ def test_without_it_weights_are_fresh_and_no_second_split_is_measured(pretrained
 
 def test_context_and_rope_may_differ_and_are_told(pretrained):
     longer = ("max_position_embeddings=128", 'rope_parameters={"rope_type":"linear","factor":2.0,"rope_theta":10000.0}')
-    initial = find_initial(starting_from(pretrained, "runs/base", *longer))
+    initial = initial_of(starting_from(pretrained, "runs/base", *longer))
     notes = initial.notes(starting_from(pretrained, "runs/base", *longer))
     assert [note.split(" is ")[0] for note in notes] == ["max_position_embeddings", "rope_parameters"]
     assert "128 here, 64 in" in notes[0] and initial.notes(starting_from(pretrained)) == []
@@ -111,7 +117,7 @@ def with_nan(content):
 def test_a_folder_that_is_damaged_says_so(pretrained, tmp_path, name, change, told):
     settings = damaged(pretrained, tmp_path, name, change)
     with pytest.raises(UserError, match=told):
-        load_initial(build_model(settings), find_initial(settings))
+        load_initial(build_model(settings), initial_of(settings))
 
 
 def test_a_folder_that_is_not_there_is_on_the_checklist(pretrained):
@@ -125,18 +131,18 @@ def test_the_pretraining_split_is_that_of_the_run_unless_another_is_named(pretra
     here = f"data.out={tmp_path}"
     tiny_world.write_jsonl(tmp_path / "val.jsonl", [tiny_world.document(1)])
     split, note = pretraining_split(starting_from(pretrained, "runs/base", here))
-    assert note is None and split.paths == (pretrained[0] / "data/val.jsonl",)
+    assert note is None and split and split.paths == (pretrained[0] / "data/val.jsonl",)
     assert pretraining_split(starting_from(pretrained)) == (None, None)  # the run's own is measured anyway
     assert pretraining_split(starting_from(pretrained, "runs/base", here, "train.pretraining_val=null")) == (None, None)
     for named in (tmp_path, tmp_path / "val.jsonl"):
         split, _ = pretraining_split(settings_of(pretrained, f"train.pretraining_val={named}"))
-        assert split.paths == (tmp_path / "val.jsonl",)
+        assert split and split.paths == (tmp_path / "val.jsonl",)
     with pytest.raises(UserError, match="no validation split there"):
         pretraining_split(settings_of(pretrained, f"train.pretraining_val={pretrained[0] / 'tokenizer'}"))
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(pretrained[0] / "runs/base/export", elsewhere)
     split, note = pretraining_split(starting_from(pretrained, elsewhere, here))
-    assert split is None and "is not known" in note
+    assert split is None and note and "is not known" in note
 
 
 def post_training(folder, tmp_path, **train_keys):
