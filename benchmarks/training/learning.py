@@ -4,9 +4,9 @@
     python benchmarks/training/learning.py --out LEARNING --plot-only     # table and plot of what has been run so far
 
 TEXTS is a folder with the splits `train` and `val` (of prepare_dataset.py, or of ../tokenizer/splits.py, which holds
-out more papers); TOKENIZER one that train_tokenizer.py made. Every run is train.py's: LEARNING/runs/<name>, its output
-in LEARNING/logs. The same command goes on where it was stopped, and leaves finished runs alone. `--set` holds for all runs
-and comes last. results.json and learning.png land in LEARNING.
+out more papers); TOKENIZER one that train_tokenizer.py made. Every run is train.py's: LEARNING/runs/<name>, its
+output in LEARNING/logs. The same command goes on where it was stopped, and leaves finished runs alone. `--set` holds
+for all runs and comes last. results.json and learning.png land in LEARNING.
 
 The runs: `hour`, 5.3 million parameters; `tenth-seed0`, `all-seed0`, `tenth-seed1`, ..., 1.8 million parameters. The
 tenth are the documents whose ids hash below a tenth; validation split and tokenizer are the same, so figures compare.
