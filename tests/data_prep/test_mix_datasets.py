@@ -180,3 +180,22 @@ def test_a_dataset_of_prepare_dataset_is_not_written_over(tmp_path: Path) -> Non
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": words(1, 40)}])
     with pytest.raises(UserError, match="did not make; write elsewhere with --out"):
         mix(tmp_path, {"sources": [plain(path)]})
+
+
+def test_a_mixture_of_other_code_is_kept_by_the_command_that_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from common import provenance
+
+    mixture = {"sources": [plain(write_jsonl(tmp_path / "in/a.jsonl", [{"text": words(n, 40)} for n in range(30)]))]}
+    with monkeypatch.context() as other:
+        other.setattr(provenance, "module_hashes", lambda roots: {"of another layout": "0"})
+        before = content(made := mix(tmp_path, mixture))
+    capsys.readouterr()
+    mix(tmp_path, mixture, "--accept-stale")
+    assert "made of this mixture already" in capsys.readouterr().out and content(made) == before
+    mix(tmp_path, mixture)
+    shown = capsys.readouterr().out
+    assert "by other code than today's, so it is made again" in shown and "made of this mixture already" not in shown
+    command = next(line.strip() for line in shown.splitlines() if line.endswith("--accept-stale"))
+    assert command.startswith("python data_prep/mix_datasets.py --mixture")
