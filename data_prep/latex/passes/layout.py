@@ -1,4 +1,4 @@
-"""The pass `layout`: commands and environments out that only place, measure or name things (`\\\\todo` among them)."""
+"""The pass `layout`: commands and environments out that only place, measure or name things (`\\todo` among them)."""
 
 from __future__ import annotations
 
