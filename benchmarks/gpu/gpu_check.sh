@@ -87,7 +87,7 @@ rm -f "$PARTS"/*.status "$PARTS"/*.md
 for file in "$PARTS"/*.json; do
     [ "$file" = "$PARTS/e.json" ] && has f && ! has e || rm -f "$file"
 done
-rm -f "$OUT"/{summary.md,results.json,checks.log}
+rm -f "$OUT"/{summary.md,results.json} "$WORK/stopped"
 export PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH} PATH=$SITE/bin:$(dirname "$PYTHON"):$PATH
 export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 export HF_HUB_OFFLINE=1 DS_SKIP_CUDA_CHECK=1
@@ -141,12 +141,15 @@ step() { # KEY WHAT LIMIT LOG COMMAND...
     [ "$key" = "$BROKEN" ] && set -- bash -c 'echo broken on purpose; exit 3'
     [ "$key" = "$HANGS" ] && set -- bash -c 'trap "" TERM; setsid sleep 1000 & sleep 1000'
     echo "== $key: $what (at most $limit s)"
-    echo "\$ $*" >> "$log"
+    echo "---- $(date '+%F %T') \$ $*" >> "$log" # an earlier call's log is kept above
     GPU_STEP_SECONDS=$((limit - 2)) GPU_CHECK_MARK=$key-$$ \
-        timeout --kill-after=5 "$limit" "$@" >> "$log" 2>&1 < /dev/null 8>&-
+        timeout --kill-after=5 "$limit" "$@" >> "$log" 2>&1 < /dev/null 8>&- &
+    wait $! # so that a signal is heard at once
     code=$?
     sweep "$key-$$"
+    [ -f "$WORK/stopped" ] && code=stopped
     case $code in
+        stopped) verdict="stopped by a signal" ;;
         0) verdict=ok ;;
         124 | 137) verdict="OUT OF TIME after $limit s" ;;
         *) verdict="FAILED, exit $code" ;;
@@ -157,7 +160,11 @@ step() { # KEY WHAT LIMIT LOG COMMAND...
 }
 
 finish() {
-    local status=$? bad
+    local status=$? bad key
+    if [ -f "$WORK/stopped" ]; then
+        for key in a b1 b2 c d e f; do sweep "$key-$$"; done
+        wait
+    fi
     summary
     "$PYTHON" "$HERE/step.py" results "$OUT/results.json"
     for log in "$OUT"/*.log; do # no file over 8 MB
@@ -178,7 +185,7 @@ finish() {
     exit $status
 }
 trap finish EXIT
-trap 'exit 143' TERM INT
+trap 'touch "$WORK/stopped"; exit 143' TERM INT
 
 card() {
     nvidia-smi 2>&1 || echo "no nvidia-smi"

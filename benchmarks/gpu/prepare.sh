@@ -19,7 +19,7 @@ fail() { echo "error: $*" >&2; exit 2; }
 PYTHON=$(command -v "$NAMED") || fail "no command $NAMED; run bash quickstart.sh setup, or name another: PYTHON=python3"
 mkdir -p $GPU/wheels $GPU/data
 
-# ---- data: the sample of the quickstart and its tokenizer of 4,096 entries, also filled up to the size in config.json ----
+# ---- data: the sample of the quickstart and its tokenizer, also filled up to the vocabulary of config.json ----
 logged() {
     "$PYTHON" "$@" >> "$scratch/log" 2>&1 && return
     tail -30 "$scratch/log" >&2

@@ -175,14 +175,15 @@ class Table:
         print(json.dumps(row), flush=True)
 
     def text(self) -> str:
-        """The table of train_gpu.py, with the speed of each variant over ours."""
+        """The table of train_gpu.py, what a variant could not have here, and the speed of each over ours."""
         speeds = {(r["seq_len"], r["variant"]): r["tokens_per_second"] for r in self.rows if "failed" not in r}
         lines = [
             f"{length}: {name}: {speed / speeds[length, 'ours']:.3f} x ours"
             for (length, name), speed in speeds.items()
             if (length, "ours") in speeds and name != "ours"
         ]
-        return "\n".join([train_gpu.table(self.rows), "", *lines])
+        missing = {f"{r['variant']}: {note}": None for r in self.rows for note in r.get("notes", [])}
+        return "\n".join([train_gpu.table(self.rows), "", *missing, *lines])
 
     def best(self, seq_len: int) -> dict[str, Any]:
         """Knobs of ours with each knob that made it faster by itself."""

@@ -34,7 +34,7 @@ def bound_modules(tree):
                 if alias.name.split(".")[0] in OURS:
                     importlib.import_module(alias.name)
                     bound[alias.asname or alias.name] = alias.asname and sys.modules[alias.name]
-        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in OURS:
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
             module = importlib.import_module(node.module)
             for alias in node.names:
                 if not hasattr(module, alias.name):
