@@ -82,7 +82,7 @@ def _hash_words(data: bytes) -> np.ndarray:
     starts, lengths = edges[::2] + 1, edges[1::2] - edges[::2]
     # Unaligned words of 8 bytes at every offset of the data, without copying it.
     all_bits = np.uint64(2**64 - 1)
-    eights = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
+    eights: np.ndarray = np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))
     hashes = np.zeros(len(starts), dtype=np.uint64)
     chosen: slice | np.ndarray = slice(None)
     at, left = starts, lengths
