@@ -102,9 +102,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: no such key; {_nearest(key, _all_keys())}")
     if last in SECTIONS and not parents:
         raise UserError(f"--set {override}: '{last}' is a section; name one of its keys, e.g. {last}.KEY=VALUE")
-    target = raw
+    target: Any = raw
     for parent in parents:
-        target = target.get(parent)  # type: ignore[assignment]
+        target = target.get(parent)
         if not isinstance(target, dict):
             raise UserError(f"--set {override}: unknown key '{key}'; {_nearest(key, _all_keys())}")
     target[last] = value

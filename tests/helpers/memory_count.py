@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class LiveBytes(TorchDispatchMode):
     """`now` and `peak` of the storages that operations make within this context; those in `known` count from the
     start, those in `without` never."""
 
-    def __init__(self, known: list[Any] = (), without: list[Any] = ()):  # type: ignore[assignment]
+    def __init__(self, known: Sequence[Any] = (), without: Sequence[Any] = ()):
         super().__init__()
         self.sizes = {tensor.untyped_storage()._cdata: 0 for tensor in without}
         self.now = self.peak = 0
