@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
@@ -37,7 +38,7 @@ class Left(Exception):
 Handler = Callable[[str, str, "re.Match[str]", Groups, list[Edit], int], int]
 
 
-class Expansion:
+class Expansion(ABC):
     """The state of one paper: what is defined, in which scope, and how much has been produced."""
 
     def __init__(self, text: str, styles: Mapping[str, str], counters: Counter[str]) -> None:
@@ -63,9 +64,9 @@ class Expansion:
     def run(self) -> str:
         return self._expand(self.text, 0)
 
+    @abstractmethod
     def _definers(self) -> dict[str, Handler]:
         """The commands that define, with what handles them."""
-        raise NotImplementedError
 
     # -----------------------------------------------------------------------------------------------------------------
     # the loop
