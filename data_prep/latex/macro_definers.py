@@ -21,7 +21,7 @@ from data_prep.latex.macro_definitions import (
     tidy_body,
     without_frame,
 )
-from data_prep.latex.macro_expansion import CALL_CHARS, CONTROL, Expansion, Handler, Left, TooLarge, fitted
+from data_prep.latex.macro_expansion import CALL_CHARS, CONTROL, Expansion, Handler, TooLarge, Unexpandable, fitted
 from data_prep.latex.scanner import environment_end, strip_comments
 
 _NAME = re.compile(r"\s*\{?\s*\\([a-zA-Z@]+\*?|[0-9<>?+*])\s*\}?")
@@ -95,7 +95,7 @@ class Expander(Expansion):
             try:
                 self.call_left = CALL_CHARS if depth == 0 else self.call_left
                 content = self._expand(content, depth + 1)
-            except (TooLarge, Left):
+            except (TooLarge, Unexpandable):
                 content = "\\csname"  # left alone
         everywhere = word in ("gdef", "xdef") or (prefix is not None and "global" in prefix[0])
         if _definable(name[1]):
@@ -267,7 +267,7 @@ class Expander(Expansion):
         try:
             arguments, end = self._arguments(macro.parameters, text, mark.end(), groups)
             replacement = self._body(macro.fill(arguments), depth)
-        except (Left, TooLarge):
+        except (Unexpandable, TooLarge):
             self.environments.pop(mark[1])  # its ends stay too
             self.counters["macros_left"] += 1
             return mark.end()
@@ -293,7 +293,7 @@ class Expander(Expansion):
         )
         try:
             replacement = self._body(body, depth)
-        except (Left, TooLarge):
+        except (Unexpandable, TooLarge):
             replacement = ""
         edits.append((match.start(), mark.end(), fitted(text, match.start(), mark.end(), replacement, edits)))
         return mark.end()

@@ -31,7 +31,7 @@ class TooLarge(Exception):
     """A call that exceeds its limit of size or depth."""
 
 
-class Left(Exception):
+class Unexpandable(Exception):
     """A call that stays as it is: arguments missing, or a condition that cannot be decided."""
 
 
@@ -102,7 +102,7 @@ class Expansion(ABC):
                 self.call_left = CALL_CHARS
             try:
                 replacement, end = self._call(match[1], action, text, match.end(), groups, depth)
-            except Left:
+            except Unexpandable:
                 self.counters["macros_left"] += 1
                 self.failures[match[1]] += 1
                 if self.failures[match[1]] > _FAILURES:
@@ -150,7 +150,7 @@ class Expansion(ABC):
                 return known, end
             try:
                 arguments, end = self._arguments(action.parameters, text, end, groups)
-            except Left:
+            except Unexpandable:
                 return known, end
             known = known[: tail.start()] + self._body(action.fill(arguments), depth)
         raise TooLarge
@@ -160,7 +160,7 @@ class Expansion(ABC):
         if "\\if" in body or "\\If" in body:
             decided = decide(body, self.flags)
             if decided is None:
-                raise Left
+                raise Unexpandable
             body = decided
         return self._expand(body, depth + 1) if "\\" in body else body
 
@@ -180,14 +180,14 @@ class Expansion(ABC):
     def _arguments(
         self, parameters: Sequence[Parameter], text: str, position: int, groups: Groups
     ) -> tuple[list[str], int]:
-        """The arguments of a call, and where they end. Raises Left where one is missing."""
+        """The arguments of a call, and where they end. Raises Unexpandable where one is missing."""
         arguments: list[str] = []
         for parameter in parameters:
             kind = parameter.kind
             if kind == "m":
                 spans = groups.arguments(position, "m")
                 if spans is None:
-                    raise Left
+                    raise Unexpandable
                 (start, end) = spans[0]
                 arguments.append(text[start + 1 : end - 1] if text[start] == "{" else text[start:end])
                 position = end
@@ -197,7 +197,7 @@ class Expansion(ABC):
             elif kind == "l":
                 start = position if text.startswith(parameter.open, position) else groups.skip_blank(position)
                 if not text.startswith(parameter.open, start):
-                    raise Left
+                    raise Unexpandable
                 position = start + len(parameter.open)
             else:
                 start = groups.skip_blank(position)
@@ -210,7 +210,7 @@ class Expansion(ABC):
                     arguments.append(text[start + 1 : end - 1])
                     position = end
                 elif kind == "r":
-                    raise Left
+                    raise Unexpandable
                 else:
                     arguments.append(parameter.default)
         return arguments, position
@@ -256,7 +256,7 @@ _ENDS_IN_WORD = re.compile(r"\\([a-zA-Z@]+)[ \t]*\Z")
 
 
 def _until(text: str, position: int, delimiter: str) -> tuple[str, int]:
-    """A delimited argument: (all up to `delimiter` outside braces, the place behind it). Raises Left without one."""
+    """A delimited argument: (all up to `delimiter` outside braces, the place behind it). Raises Unexpandable without one."""
     word = r"(?![a-zA-Z@])" if delimiter[-1].isalpha() and delimiter[0] == "\\" else ""
     marks = re.compile(rf"({re.escape(delimiter)}){word}|\\.|[{{}}]|\n[ \t]*\n", re.DOTALL)  # `re` keeps the last ones
     depth = 0
@@ -269,7 +269,7 @@ def _until(text: str, position: int, delimiter: str) -> tuple[str, int]:
         depth += {"{": 1, "}": -1}.get(mark[0], 0)
         if depth < 0 or mark[0][0] == "\n":
             break
-    raise Left
+    raise Unexpandable
 
 
 def _bracket_end(text: str, start: int, parameter: Parameter, groups: Groups) -> int:
@@ -280,7 +280,7 @@ def _bracket_end(text: str, start: int, parameter: Parameter, groups: Groups) ->
     else:
         end = text.find(parameter.close, start + 1, start + 1000) + 1
     if end <= 0:
-        raise Left
+        raise Unexpandable
     return end
 
 
