@@ -256,7 +256,7 @@ _ENDS_IN_WORD = re.compile(r"\\([a-zA-Z@]+)[ \t]*\Z")
 
 
 def _until(text: str, position: int, delimiter: str) -> tuple[str, int]:
-    """A delimited argument: (all up to `delimiter` outside braces, the place behind it). Raises Unexpandable without one."""
+    """A delimited argument: (all up to `delimiter` outside braces, the place behind it); raises Unexpandable."""
     word = r"(?![a-zA-Z@])" if delimiter[-1].isalpha() and delimiter[0] == "\\" else ""
     marks = re.compile(rf"({re.escape(delimiter)}){word}|\\.|[{{}}]|\n[ \t]*\n", re.DOTALL)  # `re` keeps the last ones
     depth = 0
