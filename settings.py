@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # of this checkout, whatever else is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common.cli import add_config_arguments, run_command, settings_from_args
 

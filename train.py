@@ -14,9 +14,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # of this checkout, whatever else is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
 from common.errors import UserError

@@ -334,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_from_args(args, data__workers=args.workers)
     out = args.out.absolute() if args.out else project_path("dataset_post_training")
     mixture = load_mixture(args.mixture.absolute())
-    again = shlex.join(["python", "data_prep/mix_datasets.py", *(sys.argv[1:] if argv is None else argv)])
+    again = shlex.join(["python", *sys.argv] if argv is None else ["python", __file__, *argv])
     workers = settings.data.workers or available_cores()
     manifest = mix(mixture, out, settings, workers, f"{again} --accept-stale", args.accept_stale)
     print_result(out, manifest, repeated_flags(args, but="data.out"))

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out=project_path(data.out),
         accept_stale=STALE_STAGES if "all" in args.accept_stale else tuple(sorted(set(args.accept_stale))),
         flags=repeated_flags(args),
-        command=shlex.join(["python", "data_prep/prepare_dataset.py", *(sys.argv[1:] if argv is None else argv)]),
+        command=shlex.join(["python", *sys.argv] if argv is None else ["python", __file__, *argv]),
         part=parse_part(args.only_shards),
         append=args.append,
     )

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     settings = settings_from_args(args, tokenizer__out=args.out)
     split = file_split(args.input) if args.input else dataset_split(settings, "train", repeated_flags(args))
-    command = shlex.join(["python", "tokenizer/train_tokenizer.py", *(sys.argv[1:] if argv is None else argv)])
+    command = shlex.join(["python", *sys.argv] if argv is None else ["python", __file__, *argv])
     keep = None if args.accept_stale else f"{command} --accept-stale"
     train_tokenizer(split, project_path(settings.tokenizer.out), settings, _again(args), keep, args.accept_stale)
     return 0

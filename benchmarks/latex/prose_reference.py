@@ -1,6 +1,6 @@
 """The reference for prose recall and precision: detex's words of a source without what the cleaner is meant to drop.
 
-Imported by `latex.py`. Fixed before the first measurement:
+Imported by `cleaning.py`. Fixed before the first measurement:
 
 - The source is the flattened paper, comments removed. Out of it go, by the plain code below and none of the cleaner's:
   the preamble (title and abstract apart) and what follows the end of the document, definitions, bibliographies,

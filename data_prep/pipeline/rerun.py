@@ -12,7 +12,6 @@ from common.paths import project_path
 from common.provenance import file_state, fingerprint, module_hashes, package_versions
 from common.settings.data import DataSettings
 from data_prep.papers.archives import source_files
-from data_prep.pipeline.catalog import index_meta
 from data_prep.pipeline.plan import Job
 
 # Knobs of data.* by stage. Where files lie and how many processes work changes no output; every knob not named here
@@ -93,15 +92,6 @@ def finished_by_other_code(job: Job, inputs: Mapping[str, Any]) -> bool:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged: then it is not finished
         return False
     return already_finished(job, run_identity(inputs, code))
-
-
-def begun_by_other_code(job: Job) -> bool:
-    """Whether there is an index of this snapshot by these knobs, made by other code: a run of it was begun."""
-    meta = index_meta(job.metadata_index)
-    if meta is None or meta["state"] != file_state(job.metadata):
-        return False
-    made = meta["provenance"]
-    return made["knobs"] == knobs(job.settings, "metadata") and made["modules"] != module_hashes(MODULES["metadata"])
 
 
 def benchmarks_state(job: Job) -> str | None:

@@ -30,7 +30,6 @@ from data_prep.pipeline.rerun import (
     PACKAGES,
     STALE_STAGES,
     already_finished,
-    begun_by_other_code,
     code_of_today,
     finished_by_other_code,
     knobs,
@@ -61,10 +60,10 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
         print(f"{job.out}: finished already, and nothing {'but the code ' if not finished else ''}has changed since.")
         print_result(job, manifest, settings)
         return 0
-    if not job.accept_stale and (other or begun_by_other_code(job)):
+    if other and not job.accept_stale:
         print(
-            f"{job.out}: made by other code than today's, so it is made again. To keep what is there instead, stop "
-            f"this and run:\n    {job.command} --accept-stale all",
+            f"{job.out}: finished, but by other code than today's, so it is made again. To keep what is there instead, "
+            f"stop this and run:\n    {job.command} --accept-stale all",
             flush=True,
         )
     if not job.part:
@@ -294,7 +293,7 @@ def index_metadata(job: Job) -> dict[str, Any]:
         if same_file and meta["provenance"] == provenance:
             print(f"metadata: index of {meta['lines']:,} lines reused")
             return meta
-        if "metadata" in job.accept_stale:
+        if "metadata" in job.accept_stale and (same_file or job.accept_stale != STALE_STAGES):
             if same_file:
                 print(f"metadata: index of {meta['lines']:,} lines reused, though made by other code or knobs")
                 return meta
@@ -345,7 +344,7 @@ def list_sources(job: Job, keep_gone: bool) -> dict[str, Any]:
 def process_papers(job: Job, survey: Survey, engine: Engine) -> None:
     """Stage 3: run every shard (of this part) that is not there, or was made by other code, knobs or input."""
     todo: dict[int, Shard] = {}
-    stale = 0
+    stale = of_others = 0
     part, parts = job.part or (1, 1)
     mine = survey.shards[part - 1 :: parts]
     for shard in mine:
@@ -356,6 +355,7 @@ def process_papers(job: Job, survey: Survey, engine: Engine) -> None:
             stale += 1
             continue
         todo[shard.number] = shard
+        of_others += bool(stats and stats["papers"] == shard.papers)
     papers = sum(shard.count for shard in todo.values())
     reused = len(mine) - len(todo)
     if reused:
@@ -363,6 +363,11 @@ def process_papers(job: Job, survey: Survey, engine: Engine) -> None:
         print(f"papers: {reused:,} of {len(mine):,} shards reused{note}, {papers:,} papers to process")
     if not todo:
         return
+    if of_others:
+        print(
+            f"papers: {of_others:,} finished shards were made by other code, knobs or input, and are made again. To "
+            f"keep them instead, stop this and run:\n    {job.command} --accept-stale papers"
+        )
     print(f"papers: {papers:,} in {len(todo):,} shards {engine.describe(len(todo))}", flush=True)
     with ProjectedProgress(job, papers) as progress:
         engine.run(shard_jobs(job, todo), len(todo), process_shard, progress)

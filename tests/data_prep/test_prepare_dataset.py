@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -379,6 +380,11 @@ def test_what_other_code_has_made_is_kept_by_the_command_that_it_prints(corpus, 
     assert "finished already, and nothing but the code has changed" in capsys.readouterr().out
     assert outputs(finished) == before
 
+    one_more = shutil.copytree(begun, tmp_path / "one more")
+    run(corpus, one_more)
+    hint = next(line for line in capsys.readouterr().out.splitlines() if line.endswith("--accept-stale papers"))
+    assert "data_prep/prepare_dataset.py" in hint and f"'{one_more}'" in hint
+
     run(corpus, begun, "--accept-stale", "all")
     shown = capsys.readouterr().out
     assert "lines reused, though made by other code" in shown and "1 papers to process" not in shown
@@ -391,4 +397,4 @@ def test_what_other_code_has_made_is_kept_by_the_command_that_it_prints(corpus, 
     assert run(corpus, finished)["accepted_stale"] == []
     shown = capsys.readouterr().out
     command = next(line.strip() for line in shown.splitlines() if line.endswith("--accept-stale all"))
-    assert command.startswith("python data_prep/prepare_dataset.py --metadata") and str(finished) in command
+    assert "data_prep/prepare_dataset.py --metadata" in command and str(finished) in command

@@ -274,7 +274,7 @@ def test_a_tokenizer_of_other_code_is_kept_by_the_command_that_it_prints(
     shown = capsys.readouterr().out
     assert "made by other code or packages than today's" in shown and "nothing to do" not in shown
     command = next(line.strip() for line in shown.splitlines() if line.endswith("--accept-stale"))
-    assert command.startswith("python tokenizer/train_tokenizer.py --input") and str(tmp_path) in command
+    assert "tokenizer/train_tokenizer.py --input" in command and str(tmp_path) in command
 
 
 def test_the_same_input_gives_the_same_bytes_and_leaves_other_files_alone(
