@@ -36,7 +36,7 @@ def compare_figure(
         over = window(len(run.steps["step"]))
         x = run.steps["tokens" if by_tokens else "step"]
         smooth = running_mean(run.steps["loss"], over)
-        loss.plot(*thin(x, smooth), **style, label=label)
+        loss.plot(*thin(*finite(x, smooth)), **style, label=label)
         norm.plot(*thin(x, running_geometric_mean(run.steps["grad_norm"], over)), **style)
         at = validation_places(run, by_tokens)
         values = run.validations["val_bits_per_byte"]

@@ -14,6 +14,7 @@ from reports.figures import (
     TRAINING,
     VALIDATION,
     constant_ratio,
+    finite,
     new_panels,
     plain_log,
     plot_marked,
@@ -78,7 +79,7 @@ def _loss(run: RunData) -> bytes:
     smooth = running_mean(loss, over)
     plot_ragged(panel, steps, loss, TRAINING, "training")
     if over > 1:
-        panel.plot(*thin(steps, smooth), color=TRAINING, lw=1.6, label=f"mean of ±{over} logged steps")
+        panel.plot(*thin(*finite(steps, smooth)), color=TRAINING, lw=1.6, label=f"mean of ±{over} logged steps")
     at, validation = run.validations["step"], run.validations["val_loss"]
     plot_marked(panel, at, validation, "validation")
     forgotten = run.validations["pretraining_val_loss"]

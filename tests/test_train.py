@@ -16,6 +16,7 @@ from common.paths import ROOT
 from tests.helpers import tiny_world
 from tests.helpers.launch import free_port, launch_command, launch_environment, losses, only_run, train
 from tokenizer.learn.fingerprint import tokenizer_fingerprint
+from training.checkpoints.manager import read_state
 from training.metrics import read_metrics
 
 
@@ -232,6 +233,40 @@ def test_a_spike_is_logged_with_its_documents_and_skipped_by_going_back(tmp_path
     (rewind, *_) = (r for r in records if r.get("event") == "rewind")
     assert rewind["skipped_sequences"] > 0 and "are done again, on the data after them" in rewind["message"]
     assert list(losses(run)) == list(range(1, 181))
+
+
+@pytest.mark.slow
+def test_steps_without_an_answer_have_no_loss_and_those_with_one_are_no_spikes(tmp_path):
+    """Answers in a few windows: a window is a step, and most steps learn nothing."""
+    config = tiny_world.make_world(
+        tmp_path,
+        **{"learn_from": "answers", "on_spike": "rewind", "spike_sigmas": 6, "max_steps": 60, "val_every": 30},
+        **{"save_every": 10, "micro_batch_size": 1, "gradient_accumulation_steps": 1, "val_sequences": 1},
+    )
+    records = [tiny_world.document(number) for number in range(60)]
+    for record in records[::3]:
+        record["answers"] = [[5, 200]]
+    for record in records:
+        record.setdefault("answers", [])
+    tiny_world.write_jsonl(tmp_path / "data/train.jsonl", records)
+    tiny_world.write_jsonl(tmp_path / "data/val.jsonl", [record for record in records[:9] if not record["answers"]])
+    result = train(config, processes=1)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = only_run(tmp_path)
+    lines = read_metrics(run / "metrics.jsonl")
+    assert [line["event"] for line in lines if "event" in line] == []
+    steps = [line for line in lines if "loss" in line]
+    learnt = [line for line in steps if line["loss"] is not None]
+    assert 5 < len(learnt) < len(steps) - 20 and all(line["loss"] > 1 for line in learnt)
+    assert {line["grad_norm"] for line in steps if line["loss"] is None} == {None}
+    state = read_state(run / "checkpoints/step-00000060")
+    assert state.recent_losses == [line["loss"] for line in learnt]
+    assert "loss -  lr" in result.stdout and "loss 0.0000" not in result.stdout
+    # Of a validation whose windows hold none, no best is taken.
+    validations = [line for line in lines if "val_loss" in line]
+    assert [line["val_tokens"] for line in validations] == [0, 0, 0]
+    assert {line["val_bits_per_byte"] for line in validations} == {None} and state.best_step is None
+    assert "windows of train.val_sequences hold no answers" in result.stdout
 
 
 @pytest.mark.slow

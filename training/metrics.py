@@ -16,13 +16,14 @@ from common.settings.load import Settings
 from reports.numbers import amount
 
 Record = dict[str, Any]
+NO_ANSWERS = "the windows of train.val_sequences hold no answers; raise it (null reads all of the split)"
 
 
 def step_line(record: Mapping[str, Any], max_steps: int) -> str:
     """One line a step; MFU only where the device's peak is known."""
     parts = [
         f"step {record['step']:>{len(str(max_steps))}}/{max_steps}",
-        f"loss {record['loss']:.4f}",
+        f"loss {loss_text(record['loss'])}",
         f"lr {record['learning_rate']:.2e}",
         f"grad_norm {'-' if record['grad_norm'] is None else format(record['grad_norm'], '.2f')}",
         f"{record['tokens_per_second']:,.0f} tokens/s"
@@ -45,12 +46,20 @@ def step_line(record: Mapping[str, Any], max_steps: int) -> str:
     return "  ".join(parts)
 
 
+def loss_text(loss: float | None) -> str:
+    """A loss in nats a token; a dash for a step in which no token was learnt."""
+    return "-" if loss is None else f"{loss:.4f}"
+
+
 def validation_line(record: Mapping[str, Any]) -> str:
-    line = (
-        f"validation at step {record['step']}: {record['val_bits_per_byte']:.4f} bits per byte, "
-        f"loss {record['val_loss']:.4f}, perplexity {record['val_perplexity']:.2f} (own tokenizer, "
-        f"{record['val_tokens']:,} tokens)"
-    )
+    line = f"validation at step {record['step']}: "
+    if record["val_loss"] is None:
+        line += NO_ANSWERS
+    else:
+        line += (
+            f"{record['val_bits_per_byte']:.4f} bits per byte, loss {record['val_loss']:.4f}, perplexity "
+            f"{record['val_perplexity']:.2f} (own tokenizer, {record['val_tokens']:,} tokens)"
+        )
     if "pretraining_val_loss" in record:
         line += (
             f"; pretraining's: {record['pretraining_val_bits_per_byte']:.4f} bits per byte, perplexity "
@@ -230,11 +239,12 @@ def plot_metrics(folder: Path) -> Path:
 
     records = read_metrics(folder / "metrics.jsonl")
     steps = [r for r in records if "loss" in r and "event" not in r]
-    validations = [r for r in records if "val_loss" in r]
+    validations = [r for r in records if r.get("val_loss") is not None]
     pretraining = [r for r in records if "pretraining_val_loss" in r]
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
 
     def draw(axis: Any, rows: list[Record], key: str, **style: Any) -> None:
+        rows = [r for r in rows if r[key] is not None]
         axis.plot([r["step"] for r in rows], [r[key] for r in rows], **style)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)

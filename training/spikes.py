@@ -19,13 +19,23 @@ MAD_OF_NORMAL = 0.6745
 LEAST_SPREAD = 0.01
 
 
-def judge(loss: float, recent: Sequence[float], sigmas: float | None) -> str | None:
-    """`not_finite`, `spike` (above `spike_limit`; not looked for where `sigmas` is None), or None."""
+def judge(loss: float | None, recent: Sequence[float], sigmas: float | None) -> str | None:
+    """`not_finite`, `spike` (above `spike_limit`; not looked for where `sigmas` is None), or None, which a step without
+    a loss is as well."""
+    if loss is None:
+        return None
     if not math.isfinite(loss):
         return "not_finite"
     if sigmas is None or len(recent) < LEAST_STEPS or loss <= spike_limit(recent, sigmas):
         return None
     return "spike"
+
+
+def badness(loss: float | None) -> tuple[bool, float]:
+    """Orders the losses of micro-batches: none at all, finite ones, those that are not."""
+    if loss is None:
+        return False, -math.inf
+    return not math.isfinite(loss), loss
 
 
 def spike_limit(recent: Sequence[float], sigmas: float) -> float:

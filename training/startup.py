@@ -186,7 +186,11 @@ class Startup:
             self.control.told_by_first(lambda: reshard.convert(path, shared_out, os.cpu_count() or 1))
             reshard.load(self.engine, shared_out)
             self.control.told_by_first(lambda: shutil.rmtree(shared_out))
-        self.state = replace(state, processes=self.processes, configuration=self.settings.to_dict())
+        # A step that learnt nothing once counted as a loss of 0.
+        losses = [loss for loss in state.recent_losses if loss]
+        self.state = replace(
+            state, processes=self.processes, configuration=self.settings.to_dict(), recent_losses=losses
+        )
 
     def _start_loader(self) -> Loader:
         micro = self.train_settings.micro_batch_size

@@ -15,12 +15,12 @@ from common.errors import UserError
 from common.paths import project_path
 from training.checkpoints import manager as checkpoint
 from training.data import step_seed
-from training.metrics import StepClock, duration, gpu_utilization, plot_metrics, step_line, validation_line
+from training.metrics import StepClock, duration, gpu_utilization, loss_text, plot_metrics, step_line, validation_line
 from training.optim import learning_rate
 from training.plan import speed as speed_plan
 from training.run_folder.folder import export_model, note_finished
 from training.run_folder.init_from import PRETRAINING
-from training.spikes import WINDOW_STEPS, document_ids, judge, spike_limit
+from training.spikes import WINDOW_STEPS, badness, document_ids, judge, spike_limit
 from training.startup import Startup
 from training.stopping import LAUNCHER_PATIENCE_SECONDS, Stopped
 from training.validation import after_validation
@@ -122,11 +122,13 @@ class Trainer(Startup):
             self._keep_pace()
             self.watchdog.beat(f"step {self.state.step + 1}")
         weighted = torch.stack(losses).float().tolist()
-        self.micro_losses = [loss / (weight or 1.0) for loss, weight in zip(weighted, weights, strict=True)]
-        total = torch.tensor([math.fsum(weighted)], dtype=torch.float64)
-        mean = self.control.add(total).item() / (train.gradient_accumulation_steps * self.processes)
-        self.loss, norm = mean, engine.get_global_grad_norm()
-        self.grad_norm = None if norm is None else float(norm)
+        # Where no token is learnt (train.learn_from=answers) there is no loss, in a micro-batch or in all of the step.
+        self.micro_losses = [loss / weight if weight else None for loss, weight in zip(weighted, weights, strict=True)]
+        sums = torch.tensor([math.fsum(weighted), math.fsum(weights)], dtype=torch.float64)
+        total, weight_of_all = self.control.add(sums).tolist()
+        self.loss = total / (train.gradient_accumulation_steps * self.processes) if weight_of_all else None
+        norm = engine.get_global_grad_norm()
+        self.grad_norm = None if norm is None or (self.loss is None and float(norm) == 0.0) else float(norm)
         self.read_from = self.state.position
         self.state = replace(self.state, step=self.state.step + 1, validated=False)
         clock.lap("agree")
@@ -151,11 +153,11 @@ class Trainer(Startup):
         # Half precision skips a step of infinite gradients by itself, and lowers its loss scale.
         if self.grad_norm is not None and not math.isfinite(self.grad_norm) and self.settings.model.dtype != "float16":
             found = "not_finite"
-        if found != "not_finite":
+        if found != "not_finite" and self.loss is not None:
             self.state = replace(self.state, recent_losses=[*recent, self.loss][-WINDOW_STEPS:])
         if found is None:
             return
-        what = f"loss {self.loss:.4f}, gradient norm {self.grad_norm}"
+        what = f"loss {loss_text(self.loss)}, gradient norm {self.grad_norm}"
         if found == "spike":
             what += f": a spike, the loss was expected below {spike_limit(recent, train.spike_sigmas or 0):.4f}"
         self._report_documents(found, what)
@@ -178,7 +180,7 @@ class Trainer(Startup):
         by_micro = [
             (losses[rank][micro], micro, rank) for micro in range(len(losses[0])) for rank in range(len(losses))
         ]
-        worst = max(by_micro, key=lambda found: (not math.isfinite(found[0]), found[0]))
+        worst = max(by_micro, key=lambda found: badness(found[0]))
         size = train.micro_batch_size
 
         def spans(first: int, count: int) -> list[tuple[int, int]]:

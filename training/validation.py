@@ -125,8 +125,10 @@ class Validation:
 
 
 def figures(nats: float, tokens: float, size: float) -> Record:
-    """Mean loss (nats a token), perplexity of it, bits per byte, and the count, from sums."""
-    loss = nats / max(1, tokens)
+    """Mean loss (nats a token), its perplexity, bits per byte, and the count, from sums; None where no token counts."""
+    if not tokens:
+        return {"loss": None, "perplexity": None, "bits_per_byte": None, "tokens": 0}
+    loss = nats / tokens
     return {
         "loss": loss,
         "perplexity": math.exp(min(loss, 100)),
@@ -135,8 +137,11 @@ def figures(nats: float, tokens: float, size: float) -> Record:
     }
 
 
-def after_validation(state: State, bits_per_byte: float, gain: float) -> State:
-    """`state` with this step's validation: the best so far, or one more that was not better by `gain`."""
+def after_validation(state: State, bits_per_byte: float | None, gain: float) -> State:
+    """`state` with this step's validation: the best so far, or one more that was not better by `gain`; one
+    that measured nothing (None) is neither."""
+    if bits_per_byte is None:
+        return replace(state, validated=True)
     best = state.best_bits_per_byte
     if best is None or bits_per_byte < best - gain:
         return replace(

@@ -76,6 +76,7 @@ def _ours(config: Path, flags: Sequence[str], steps: int) -> dict[str, Any]:
     class Watched(Trainer):
         def _report(self, left: float) -> None:
             laps.append(Counter(self.clock.seconds))
+            assert self.loss is not None  # all tokens are learnt
             losses.append(self.loss)
             processor.append(time.process_time())
             super()._report(left)

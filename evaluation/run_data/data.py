@@ -132,6 +132,7 @@ def read_run(folder: Path) -> RunData:
     validations = [r for r in records if "event" not in r and "val_loss" in r]
     categories = [r["val_by_category"] for r in records if isinstance(r.get("val_by_category"), dict)]
     columns = _columns(folder, steps, STEP_KEYS)
+    columns["loss"][columns["loss"] == 0] = np.nan  # once noted for steps in which no token was learnt
     reached = int(columns["step"][-1]) if steps else 0
     return RunData(
         folder=folder,

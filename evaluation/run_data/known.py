@@ -30,7 +30,7 @@ def known_of(initial: Initial) -> Known:
     details, config = _read(run / "run.json"), _read(run / "config.json")
     records = read_metrics(run / "metrics.jsonl")
     steps = [record for record in records if "loss" in record and "event" not in record]
-    validations = [record for record in records if "val_loss" in record and "event" not in record]
+    validations = [record for record in records if record.get("val_loss") is not None and "event" not in record]
     return Known(
         run=details,
         config=config,

@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluation.run_data.data import Record, RunData
 from reports.curves import running_mean, window
+from reports.figures import finite
 from reports.numbers import amount
 
 # Rules of the warnings.
@@ -108,7 +109,7 @@ def _diverging(run: RunData) -> list[str]:
     """Validation worse than it was, while the training loss fell on."""
     steps, loss = run.validations["step"], run.validations["val_loss"]
     steps, loss = steps[np.isfinite(loss)], loss[np.isfinite(loss)]
-    training = run.steps["step"], running_mean(run.steps["loss"], window(len(run.steps["loss"])))
+    training = finite(run.steps["step"], running_mean(run.steps["loss"], window(len(run.steps["loss"]))))
     if len(loss) < 2 or not len(training[0]):
         return []
     best = int(loss.argmin())

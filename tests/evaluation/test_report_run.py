@@ -178,6 +178,25 @@ def test_one_step_and_losses_that_are_not_finite(tmp_path: Path) -> None:
     assert "training loss | –" in report(folder)
 
 
+def test_steps_that_learn_nothing_count_in_no_figure(tmp_path: Path) -> None:
+    """`train.learn_from=answers` where answers are rare; runs of earlier days noted a loss of 0 there."""
+    for nothing in (None, 0.0):
+
+        def rare(record: dict, nothing=nothing) -> None:
+            if "loss" in record and record["step"] % 20:
+                record |= {"loss": nothing, "grad_norm": None}
+            elif record["step"] > 200 and "val_loss" in record:
+                record["val_loss"] += 2
+
+        folder = change(make_run(tmp_path / str(nothing), steps=400), rare)
+        run = read_run(folder)
+        assert np.isfinite(run.steps["loss"]).sum() == 20 and run.steps["step"][-1] == 400
+        assert summarize(run)["final_loss"] == pytest.approx(run.steps["loss"][-1])
+        (found,) = warnings(run)
+        assert re.search(r"the training loss went from \d+\.\d+ to \d+\.\d+ ", found)
+        assert "training loss, last | –" not in report(folder)
+
+
 def test_of_two_records_of_a_step_the_later_counts(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", steps=3, val_every=0, categories=False)
     with (folder / "metrics.jsonl").open("a") as file:

@@ -35,7 +35,7 @@ def test_step_line_shows_mfu_only_where_it_is_known():
     two = step_line(STEP | {"tokens_per_second_per_device": 6172.8, "gpu_utilization": 0.97, "tokens": 52.18e9}, 100)
     assert "12,346 tokens/s (6,173 a device)  gpu 97%" in two and "52.2B tokens" in two
     assert "mfu 51.2%" in step_line(STEP | {"mfu": 0.512}, 100)
-    assert "grad_norm -" in step_line(STEP | {"grad_norm": None}, 100)
+    assert "loss -  lr 1.00e-03  grad_norm -  " in step_line(STEP | {"loss": None, "grad_norm": None}, 100)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,10 @@ def test_a_resumed_run_drops_the_lines_after_its_checkpoint(tmp_path: Path):
 def test_plot_of_a_run_and_of_an_empty_one(tmp_path: Path):
     validation = {"step": 7, "val_loss": 3.0, "val_bits_per_byte": 1.2, "val_perplexity": 20.0, "val_tokens": 10}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(STEP) + "\n" + json.dumps(validation) + "\n")
+    assert plot_metrics(tmp_path).read_bytes().startswith(b"\x89PNG")
+    nothing = {key: None if key.startswith("val") else value for key, value in validation.items()}
+    lines = [STEP, STEP | {"step": 8, "loss": None, "grad_norm": None}, validation, nothing]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert plot_metrics(tmp_path).read_bytes().startswith(b"\x89PNG")
     empty = tmp_path / "empty"
     empty.mkdir()

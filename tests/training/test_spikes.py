@@ -6,7 +6,7 @@ from common.settings.load import load_settings
 from tests.helpers import tiny_world
 from tokenizer.cache.ensure import ensure_token_cache
 from training.run_folder.preflight import find_splits
-from training.spikes import LEAST_STEPS, document_ids, judge, spike_limit
+from training.spikes import LEAST_STEPS, badness, document_ids, judge, spike_limit
 
 STEADY = [3.0 + 0.02 * (-1) ** step for step in range(100)]
 
@@ -21,6 +21,11 @@ def test_a_loss_far_above_its_neighbours_is_a_spike():
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_found_without_neighbours(loss):
     assert judge(loss, [], None) == "not_finite"
+
+
+def test_a_step_without_a_loss_is_nothing_and_its_micro_batches_come_last():
+    assert judge(None, STEADY, 6) is None
+    assert sorted([math.inf, 2.0, None, 0.0], key=badness) == [None, 0.0, 2.0, math.inf]
 
 
 def test_a_spike_does_not_hide_the_next_one():

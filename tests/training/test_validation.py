@@ -14,7 +14,7 @@ from tokenizer.cache.token_file import READ_ONLY, TOKEN_ID
 from training.checkpoints.manager import State
 from training.collectives import Control
 from training.run_folder.preflight import find_splits
-from training.validation import Validation, after_validation
+from training.validation import Validation, after_validation, figures
 
 
 class Told:
@@ -136,8 +136,17 @@ def test_the_best_so_far_and_how_many_were_not_better():
     assert (state.best_step, state.validations_since_best) == (10, 1)
     state = after_validation(replace(state, step=30), math.nan, 0.1)
     assert (state.best_step, state.validations_since_best) == (10, 2)
+    state = after_validation(replace(state, step=35), None, 0.1)  # nothing was measured
+    assert (state.best_step, state.best_bits_per_byte, state.validations_since_best, state.validated) == (
+        *(10, 2, 2),
+        True,
+    )
     state = after_validation(replace(state, step=40), 1.8, 0.1)
     assert (state.best_step, state.best_bits_per_byte, state.validations_since_best) == (40, 1.8, 0)
+
+
+def test_where_nothing_counts_there_is_no_loss():
+    assert figures(0.0, 0, 0) == {"loss": None, "perplexity": None, "bits_per_byte": None, "tokens": 0}
 
 
 def test_answers_alone_are_measured_where_they_alone_count(world, tmp_path):
