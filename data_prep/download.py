@@ -170,6 +170,8 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
         f"{len(tars) - len(missing):,} of {len(tars):,} tars are in {place}; {left / GB:,.2f} GB are to come: "
         f"{left / GB * args.price:,.2f} USD at {args.price:g} USD/GB (--price)"
     )
+    if kept := folder.all_kept(tars):
+        print(f"{len(kept):,} tars are right as the bucket has them; the manifest lists others: {', '.join(kept[:5])}")
     if args.list or not missing:
         return 0
     bulk_tars.check_space(place, left)

@@ -11,17 +11,17 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from common.errors import UserError
 from common.files import sync_folder, write_bytes, write_error
-from data_prep.fetch.http_client import PART
+from data_prep.fetch.http_client import NOTHING_LEFT
+from data_prep.fetch.tar_folder import CHUNK, Content, Folder, PartOf, Tar, hash_file
 from data_prep.papers.ids import full_month
 
 BUCKET, REGION = "arxiv", "us-east-1"
@@ -35,24 +35,9 @@ CORRUPT_ATTEMPTS = 2
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 # Of one connection attempt, and of silence while reading: also how long an interrupted download takes to end at most.
 TIMEOUT = 20
-CHUNK = 1 << 20
-# What has been checked, in the format of `md5sum -c`, beside the tars.
-CHECKED = "MD5SUMS"
-
-
-@dataclass(frozen=True, slots=True)
-class Tar:
-    """One line of the manifest: `month` is "YYYYMM", `size` is in bytes."""
-
-    key: str
-    month: str
-    size: int
-    md5: str
-    items: int
-
-    @property
-    def name(self) -> str:
-        return self.key.rpartition("/")[2]
+CHANGED = 412  # "Precondition Failed": the object has another ETag by now
+# A tar may have this many times the bytes that the manifest lists: what it costs was asked for by the manifest.
+MOST_TIMES_LISTED = 2
 
 
 class Stopped(Exception):
@@ -188,46 +173,6 @@ class Patience:
         return True
 
 
-@dataclass
-class Folder:
-    """The folder of tars, and the checksums of those that are there and are right."""
-
-    path: Path
-
-    def __post_init__(self) -> None:
-        self.lock = threading.Lock()
-        self.checked: dict[str, str] = {}
-        listing = self.path / CHECKED
-        if listing.exists():
-            for line in listing.read_text(errors="replace").splitlines():
-                md5, _, name = line.partition("  ")
-                self.checked[name] = md5
-
-    def complete(self, tar: Tar) -> bool:
-        """Whether the tar is there, whole, and the one that the manifest means (read again where nobody noted it)."""
-        path = self.path / tar.name
-        if not path.is_file() or path.stat().st_size != tar.size:
-            return False
-        if self.checked.get(tar.name) != tar.md5:  # put there by another tool, or killed before it was noted
-            digest = hashlib.md5(usedforsecurity=False)
-            hash_file(path, digest)
-            if digest.hexdigest() != tar.md5:
-                return False
-            self.note(tar)
-        return True
-
-    def bytes_left(self, tar: Tar) -> int:
-        part = self.path / (tar.name + PART)
-        have = part.stat().st_size if part.exists() else 0
-        return tar.size - have if have <= tar.size else tar.size
-
-    def note(self, tar: Tar) -> None:
-        with self.lock:
-            self.checked[tar.name] = tar.md5
-            lines = "".join(f"{md5}  {name}\n" for name, md5 in sorted(self.checked.items()))
-            write_bytes(self.path / CHECKED, lines.encode())
-
-
 def check_space(folder: Path, need: int) -> None:
     """Raises UserError where fewer than `need` bytes are free."""
     free = shutil.disk_usage(folder).free
@@ -248,8 +193,9 @@ def download_tars(
 ) -> list[str]:
     """Download each tar to `folder`, `parallel` at a time; returns what went wrong with single ones.
 
-    A tar grows as NAME.part and gets its name when its size and md5 are the manifest's. A part of a killed run is
-    continued. `on_bytes` gets the bytes that came, negative ones for those thrown away; `say` a line for each failure
+    A tar grows as NAME.part and gets its name when its size and md5 are the manifest's, or it is known to be what the
+    bucket has (`_download`). A part of a killed run is continued, if the bucket still has the object that it is of.
+    `on_bytes` gets the bytes that came, negative ones for those thrown away; `say` a line for each failure
     that may pass.
 
     Raises:
@@ -280,87 +226,191 @@ def _download(
     say: Callable[[str], Any],
     stop: threading.Event,
 ) -> str | None:
-    path = folder.path / tar.name
-    part = path.with_name(path.name + PART)
-    md5 = ""
+    """Download one tar; what is wrong with it, if something is.
+
+    The manifest can be older than the tar. A download that it does not list is kept all the same where the bucket is
+    known to have just that: its ETag is the md5 of the download, or two downloads, of whichever runs, are equal.
+    """
+    path, part = folder.path / tar.name, folder.part(tar)
+    told: list[str] = []
     try:
         for _ in range(CORRUPT_ATTEMPTS):
-            md5, problem = _fill(client, tar, part, on_bytes, Patience(tar.name, say, stop))
+            filling = _Filling(tar, folder, on_bytes)
+            problem = filling.fill(client, Patience(tar.name, say, stop))
             if problem:
                 return problem
-            if md5 == tar.md5:
-                os.replace(part, path)
+            content = filling.content()
+            sure = _why_right(tar, content, filling.etag, folder)
+            if sure is None:
+                # Deleted first: a part that is there was never noted, so that it counts once.
+                on_bytes(-content.size)
+                part.unlink()
                 sync_folder(folder.path)
-                folder.note(tar)
-                return None
-            on_bytes(-part.stat().st_size)
-            part.unlink()
+                folder.note_part(tar, None)
+                told.append(content.md5)
+                if not _damaged(tar, content, filling.etag):
+                    folder.note_seen(tar, content, keep=False)
+                continue
+            if sure:  # noted first: a kill before the rename costs no other download
+                folder.note_seen(tar, content, keep=True)
+                say(
+                    f"{tar.name}: kept as the bucket has it, {content.size:,} bytes with md5 {content.md5} ({sure}); "
+                    f"the manifest lists {tar.size:,} bytes with md5 {tar.md5}, so it is older than the file"
+                )
+            else:
+                folder.forget(tar)
+            os.replace(part, path)
+            sync_folder(folder.path)
+            folder.note(tar, content.md5)
+            folder.note_part(tar, None)
+            return None
     except Stopped:
         return None
     except OSError as error:
         raise write_error(part, error) from error
-    return (
-        f"{tar.name}: md5 is {md5}, the manifest says {tar.md5}, {CORRUPT_ATTEMPTS} times; the manifest may be older "
-        "than the file: try again another day"
+    what = (
+        "and so does the bucket, so it was damaged on the way (network, proxy, memory); run the same command again"
+        if filling.etag == tar.md5
+        else "damaged on the way, or replaced in the bucket meanwhile; run the same command again: what comes twice "
+        "the same is kept"
     )
+    return f"{tar.name}: md5 is {' and then '.join(told)}, the manifest says {tar.md5}: {what}"
 
 
-def _fill(
-    client: Any, tar: Tar, part: Path, on_bytes: Callable[[int], Any], patience: Patience
-) -> tuple[str, str | None]:
-    """Bring `part` to the tar's size; its md5, or what is wrong with this tar."""
-    from botocore.exceptions import BotoCoreError, ClientError
+def _why_right(tar: Tar, content: Content, etag: str, folder: Folder) -> str | None:
+    """Why a whole download is what the bucket has: "" where it is what the manifest lists, None where nobody knows."""
+    if content == tar.listed:
+        return ""
+    if content.md5 == tar.md5:
+        return "the md5 is right, the size is not"
+    if content == folder.kept(tar):
+        return "as was found before"
+    if content.md5 == etag:
+        return "the bucket's ETag says so"
+    if content in folder.seen(tar) and not _damaged(tar, content, etag):
+        return "two downloads are equal"
+    return None
 
-    digest = hashlib.md5(usedforsecurity=False)
-    if part.exists() and part.stat().st_size > tar.size:
-        part.unlink()
-    have = hash_file(part, digest) if part.exists() else 0
-    with open(part, "ab") as file:
-        while have < tar.size:
-            if patience.stop.is_set():
-                raise Stopped
-            before = have
-            failure: object = "the answer ended early"
-            try:
-                answer = client.get_object(
-                    Bucket=BUCKET, Key=tar.key, RequestPayer="requester", Range=f"bytes={have}-{tar.size - 1}"
-                )
-                span, _, total = answer.get("ContentRange", "").rpartition("/")
-                if total != str(tar.size) or not span.startswith(f"bytes {have}-"):
-                    there = f"it gives '{span}/{total}' of it" if total else "the server does not serve parts of it"
-                    return "", f"{tar.name}: {there}, the manifest says {tar.size} bytes; try again later"
-                with closing(answer["Body"]) as body:
-                    for chunk in body.iter_chunks(CHUNK):
-                        if patience.stop.is_set():
-                            raise Stopped
-                        file.write(chunk)
-                        digest.update(chunk)
-                        have += len(chunk)
-                        on_bytes(len(chunk))
-            except (ClientError, BotoCoreError) as error:
-                status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
-                if status in (404, 416):
-                    return "", f"{tar.name}: the bucket does not have what the manifest lists: {error}"
-                if not may_pass(error):
-                    raise s3_error(tar.key, error) from error
-                failure = error
-            if have > before:
-                patience.failures = 0
-            if have < tar.size and not patience.wait(failure):
-                return "", f"{tar.name}: given up after {patience.failures} failures in a row, the last: {failure}"
-        file.flush()
+
+def _damaged(tar: Tar, content: Content, etag: str) -> bool:
+    """Whether bucket and manifest agree on another md5. An ETag that is none (of an upload in pieces) tells nothing."""
+    return etag == tar.md5 != content.md5
+
+
+class _Filling:
+    """A tar that grows as NAME.part: its bytes so far, and the object of the bucket that they are of."""
+
+    def __init__(self, tar: Tar, folder: Folder, on_bytes: Callable[[int], Any]) -> None:
+        self.tar, self.folder, self.on_bytes = tar, folder, on_bytes
+        self.path = folder.part(tar)
+        self.size = folder.expected_size(tar)
+        if self.path.exists() and self.path.stat().st_size > self.size:
+            self.path.unlink()
+        if not self.path.exists():
+            folder.note_part(tar, None)
+        # As S3 gives it, without quotation marks: the md5, or for an upload in pieces something else. "": not known.
+        self.etag = folder.parts[tar.name].etag if tar.name in folder.parts else ""
+        self.digest = hashlib.md5(usedforsecurity=False)
+        self.have = hash_file(self.path, self.digest) if self.path.exists() else 0
+
+    def content(self) -> Content:
+        return Content(self.have, self.digest.hexdigest())
+
+    def fill(self, client: Any, patience: Patience) -> str | None:
+        """Bring the part to the size that the bucket's object has; what is wrong with this tar, if something is."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with open(self.path, "ab") as file:
+            while self.have < self.size:
+                if patience.stop.is_set():
+                    raise Stopped
+                before = self.have
+                failure: object = "the answer ended early"
+                try:
+                    answer = client.get_object(
+                        Bucket=BUCKET,
+                        Key=self.tar.key,
+                        RequestPayer="requester",
+                        Range=f"bytes={self.have}-",
+                        **({"IfMatch": f'"{self.etag}"'} if self.etag and self.have else {}),
+                    )
+                    with closing(answer["Body"]) as body:
+                        total, problem = _total(answer, self.have, self.tar)
+                        if problem:
+                            return problem
+                        if self._is_of_another(answer, total):
+                            failure = self._begin_anew(file)
+                            before = 0
+                        else:
+                            self._note_object(answer, total)
+                            for chunk in body.iter_chunks(CHUNK):
+                                if patience.stop.is_set():
+                                    raise Stopped
+                                self._add(file, chunk)
+                except (ClientError, BotoCoreError) as error:
+                    status = (
+                        error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
+                    )
+                    if self.have and status in (CHANGED, NOTHING_LEFT):
+                        failure = self._begin_anew(file)
+                        before = 0
+                    elif status in (404, NOTHING_LEFT):
+                        return f"{self.tar.name}: the bucket does not have what the manifest lists: {error}"
+                    elif not may_pass(error):
+                        raise s3_error(self.tar.key, error) from error
+                    else:
+                        failure = error
+                if self.have > before:
+                    patience.failures = 0
+                if self.have < self.size and not patience.wait(failure):
+                    return f"{self.tar.name}: given up after {patience.failures} failures in a row, the last: {failure}"
+            file.flush()
+            os.fsync(file.fileno())
+        return None
+
+    def _add(self, file: BinaryIO, chunk: bytes) -> None:
+        file.write(chunk)
+        self.digest.update(chunk)
+        self.have += len(chunk)
+        self.on_bytes(len(chunk))
+
+    def _is_of_another(self, answer: Mapping[str, Any], total: int) -> bool:
+        """Whether the bytes that are here are of another object than this answer."""
+        return bool(self.have) and (total != self.size or self.etag not in ("", _etag(answer)))
+
+    def _begin_anew(self, file: BinaryIO) -> str:
+        """Throw away what is here; what to tell."""
+        self.on_bytes(-self.have)
+        file.truncate(0)
         os.fsync(file.fileno())
-    return digest.hexdigest(), None
+        self.folder.note_part(self.tar, None)
+        self.digest, self.have, self.etag = hashlib.md5(usedforsecurity=False), 0, ""
+        self.size = self.tar.size
+        return "it has been replaced in the bucket since its first bytes came; begun anew"
+
+    def _note_object(self, answer: Mapping[str, Any], total: int) -> None:
+        self.etag, self.size = _etag(answer), total
+        if self.etag:
+            self.folder.note_part(self.tar, PartOf(self.etag, total))
 
 
-def hash_file(path: Path, digest: Any) -> int:
-    """Feed a file to `digest`; its bytes."""
-    size = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size
+def _etag(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("ETag", "")).strip('"')
+
+
+def _total(answer: Mapping[str, Any], have: int, tar: Tar) -> tuple[int, str | None]:
+    """The size of the object that an answer is a part of, or why the answer cannot be used."""
+    span, _, total = answer.get("ContentRange", "").rpartition("/")
+    if not total:
+        return 0, f"{tar.name}: the server does not serve parts of it, the manifest says {tar.size} bytes; try later"
+    if not total.isdecimal() or not span.startswith(f"bytes {have}-"):
+        return 0, f"{tar.name}: it gives '{span}/{total}' of it, the manifest says {tar.size} bytes; try again later"
+    if int(total) > MOST_TIMES_LISTED * tar.size:
+        return 0, (
+            f"{tar.name}: the bucket has {int(total):,} bytes, the manifest says {tar.size:,}: more than "
+            f"{MOST_TIMES_LISTED} times what was asked for, so it is not fetched; run again when the manifest is newer"
+        )
+    return int(total), None
 
 
 def within(tars: Iterable[Tar], months: tuple[str, str] | None) -> list[Tar]:

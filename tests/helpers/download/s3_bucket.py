@@ -58,6 +58,39 @@ class LyingBucket(FaultyServer):
             monkeypatch.setenv(key, value)
 
 
+class ServedBucket(FaultyServer):
+    """A bucket of `objects` (key -> bytes) whose manifest lists `listed` instead; it serves ranges as S3 does.
+
+    `etag` gives an object's ETag, None for a server without: by default that of an upload in pieces, which is no md5.
+    `once` (key -> bytes) is served in place of an object, for one answer each.
+    """
+
+    def __init__(self, monkeypatch, objects, listed, etag=lambda data: f"{hashlib.md5(data).hexdigest()[::-1]}-7"):
+        self.objects, self.listed, self.etag = dict(objects), dict(listed), etag
+        self.once: dict[str, list[bytes]] = {}
+        super().__init__(self.object_or_part, ranges=False)
+        for key, value in {**CREDENTIALS, "AWS_ENDPOINT_URL_S3": self.url}.items():
+            monkeypatch.setenv(key, value)
+
+    def object_or_part(self, path, query, headers):
+        key = path.removeprefix("/arxiv/")
+        if key == bulk_tars.MANIFEST:
+            return 200, {}, manifest(self.listed)
+        data = self.once[key].pop(0) if self.once.get(key) else self.objects[key]
+        tag = self.etag(data)
+        named = {"ETag": f'"{tag}"'} if tag else {}
+        if headers.get("If-Match", f'"{tag}"') != f'"{tag}"':
+            return 412, named, b""
+        start = int(headers["Range"].removeprefix("bytes=").partition("-")[0])
+        if start >= len(data):
+            return 416, {"Content-Range": f"bytes */{len(data)}"}, b""
+        return 206, {**named, "Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}, data[start:]
+
+    def tars_asked(self):
+        """Ranges asked for of tars, in order."""
+        return [headers.get("Range") for _, path, headers in self.requests if path.endswith(".tar")]
+
+
 def assert_whole(folder, months=("9912", "2301", "2302")):
     wanted = {key.rpartition("/")[2]: data for key, data in TARS.items() if key[14:18] in months}
     found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".tar"}
