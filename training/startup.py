@@ -26,7 +26,7 @@ from training.run_folder.folder import Run, record_run, tokenizer_origin
 from training.run_folder.init_from import PRETRAINING, find_initial
 from training.stopping import StopRequest
 from training.validation import Validation
-from training.watchdog import Watchdog
+from training.watchdog import START_SECONDS, Watchdog
 
 
 class Startup:
@@ -41,11 +41,6 @@ class Startup:
         caches: dict[str, Any],
         control: Control,
     ):
-        import torch
-
-        from tokenizer.cache.encoding import token_byte_lengths
-        from training.kernels import resolve_kernels
-
         self.settings, self.train_settings, self.run, self.device = settings, settings.train, run, device
         self.control, self.rank, self.processes = control, control.rank, control.processes
         self.deepspeed_config = deepspeed_config
@@ -55,6 +50,23 @@ class Startup:
         control.beat = lambda: self.watchdog.beat("waiting for process 0")
         self.stop = StopRequest()
         self.stop.listen()
+        # From here on: the first exchange over NCCL has no time limit of its own.
+        self.watchdog.start(START_SECONDS)
+        try:
+            self._begin(caches)
+        except BaseException:
+            self.watchdog.stop()
+            raise
+
+    def _begin(self, caches: dict[str, Any]) -> None:
+        """Engine, data and validation, as the last checkpoint has them or from nothing."""
+        import torch
+
+        from tokenizer.cache.encoding import token_byte_lengths
+        from training.kernels import resolve_kernels
+
+        settings, train, deepspeed_config = self.settings, self.train_settings, self.deepspeed_config
+        run, device, control = self.run, self.device, self.control
         self.cache = caches["train"]
         self.answers_only = train.learn_from == "answers"
         self.data = PackedSequences(self.cache.tokens, train.seq_len, train.seed, self.answers_only)
@@ -85,6 +97,7 @@ class Startup:
             settings, deepspeed_config, self.processes, device.memory, device.cuda
         )
         initial = find_initial(settings) if resume is None else None
+        self.watchdog.beat("building the model and DeepSpeed's engine")
         self.engine = build_engine(settings, deepspeed_config, device.cuda, kernels, layers, initial)
         self.initial = initial
         self.torch_device = self.engine.device

@@ -37,7 +37,7 @@ class Trainer(Startup):
 
     def train(self) -> None:
         """Steps from where the run stands to `max_steps`, then the export; or until it is asked to stop."""
-        self.watchdog.start()
+        self.watchdog.training()
         try:
             self._run()
             self._finish()
@@ -260,11 +260,13 @@ class Trainer(Startup):
         self.clock.lap("report")
 
     def _memory(self) -> int:
-        """Peak memory of this process's device, or its resident memory on a CPU; bytes."""
+        """Peak memory of this process's device since the last report, or its resident memory on a CPU; bytes."""
         import torch
 
         if self.device.cuda:
-            return torch.cuda.max_memory_allocated()
+            peak = torch.cuda.max_memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            return peak
         import psutil
 
         return psutil.Process().memory_info().rss
