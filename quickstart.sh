@@ -37,10 +37,14 @@ done
 CHOSEN="${*:-$STAGES}"
 wanted() { [[ " $CHOSEN " == *" $1 "* ]]; }
 
-# Two processes where there are two GPUs, or two cores and no GPU.
+# An empty CUDA_VISIBLE_DEVICES means the CPU; DeepSpeed's launcher writes it anew for the processes that it starts.
+[ -n "${CUDA_VISIBLE_DEVICES-0}" ] || export DS_ACCELERATOR=cpu
+
+# Two processes where there are two GPUs, or two cores and no GPU. Torch counts those that a run can use: nvidia-smi
+# also lists hidden ones, and each slice of one.
 processes() {
     local devices
-    devices=$(nvidia-smi -L 2>/dev/null | wc -l)
+    devices=$(python -c 'import torch; print(torch.cuda.device_count())')
     [ "$devices" -gt 0 ] || devices=$(nproc)
     echo $((devices > 2 ? 2 : devices))
 }

@@ -103,3 +103,24 @@ def test_commands_of_the_readme_exist():
         shown = run(ROOT, sys.executable, name, "--help").stdout
         for flag in re.findall(r"--[\w-]+", flags):
             assert flag in shown, f"{name} {flag}"
+
+
+def test_the_quickstart_takes_as_many_processes_as_a_run_can_use(tmp_path):
+    """A card in slices, and one that is hidden: nvidia-smi lists more than CUDA gives."""
+    commands = {
+        "nvidia-smi": "printf 'GPU 0: A100\\n  MIG 1g.10gb Device 0\\n  MIG 1g.10gb Device 1\\nGPU 1: A100\\n'",
+        "python": 'echo "${FAKE_DEVICES}"',
+        "nproc": "echo 8",
+    }
+    for name, body in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    text = (ROOT / "quickstart.sh").read_text()
+    found = re.search(r"^processes\(\) \{\n.*?^\}\n", text, re.M | re.S)
+    assert found
+    for devices, wanted in (("1", "1"), ("4", "2"), ("0", "2")):
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE_DEVICES": devices}
+        done = subprocess.run(
+            ["bash", "-c", found[0] + "processes"], capture_output=True, text=True, env=environment, check=True
+        )
+        assert (devices, done.stdout.strip()) == (devices, wanted)

@@ -131,6 +131,18 @@ def without_compiler() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def without_nvml() -> None:
+    """Let DeepSpeed ask torch how much memory a GPU has left, as it does where NVML's package is missing.
+
+    By NVML it takes CUDA_VISIBLE_DEVICES for whole numbers, and ends a run whose GPUs are named GPU-... or MIG-...; and
+    the whole card of a MIG slice may be closed to it. Internal to DeepSpeed 0.19 as well.
+    """
+    from deepspeed.accelerator import cuda_accelerator, get_accelerator
+
+    get_accelerator()  # what it makes first would fetch NVML again
+    cuda_accelerator.pynvml = None
+
+
 def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeout_seconds: float) -> None:
     """Join the other processes: NCCL on GPUs, gloo on the CPU, whose cores are shared out evenly
     unless OMP_NUM_THREADS says how many a process takes."""
@@ -196,6 +208,7 @@ def build_engine(
     module = NextTokenLoss(model, kernels, settings.model.eos_token_id if train.document_masking else None)
     if cuda:
         module = module.cuda()
+        without_nvml()
     optimizer = torch.optim.AdamW(
         decay_groups(module.parameters(), train.weight_decay),
         lr=train.learning_rate,

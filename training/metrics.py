@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -115,14 +116,31 @@ class StepClock:
         return taken
 
 
+@functools.cache
+def note_once(line: str) -> None:
+    """A note that would otherwise come with each step."""
+    print(f"note: {line}", flush=True)
+
+
 def gpu_utilization(device: Any) -> float | None:
-    """Share of the last moments in which the GPU worked, by NVML; None where its Python package is missing."""
+    """Share of the last moments in which the GPU worked, as its driver tells; None where it does not, and a note why."""
     import torch
 
     try:
         return torch.cuda.utilization(device) / 100
-    except (ModuleNotFoundError, RuntimeError):
-        return None
+    except ModuleNotFoundError as error:
+        note_once(f"no GPU use in the step lines: {_reason(error)} pip install -r requirements.txt installs it")
+    except Exception as error:  # NVML and AMD's library have classes of their own; a figure is lost, not the run
+        why = f"{type(error).__name__}: {_reason(error)}"
+        note_once(
+            f"no GPU use in the step lines: {why} (MIG slices and some containers have none); going on without it"
+        )
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in a line; some have nothing but their name."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 class MetricsLog:

@@ -102,7 +102,11 @@ def nvidia_smi() -> str:
     if CPU:
         return "-"
     query = "--query-gpu=memory.used,clocks.sm,power.draw,temperature.gpu"
-    return subprocess.run(["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
+    try:
+        done = subprocess.run(["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True)
+    except OSError as error:  # a container may come without it
+        return f"nvidia-smi: {error.strerror}"
+    return done.stdout.strip()
 
 
 def watch(run: Run, notes: Notes) -> None:

@@ -1,13 +1,14 @@
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from common.errors import UserError
 from common.paths import ROOT
 from common.settings.load import load_settings
-from training.engine import resolve_deepspeed_config, single_process_environment
+from training.engine import resolve_deepspeed_config, single_process_environment, without_nvml
 
 SHIPPED = ROOT / "ds_config.json"
 
@@ -58,6 +59,29 @@ def test_deepspeed_still_has_the_table_that_switches_the_build_off():
     import deepspeed.ops
 
     assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
+
+
+@pytest.mark.parametrize("visible", ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "MIG-3eb87630-93d5-b2b6", "0"])
+def test_deepspeed_asks_torch_how_much_memory_a_gpu_has_left(monkeypatch, visible):
+    """By NVML it reads `visible` as numbers, and may be refused a look at the card that a MIG slice is of."""
+    import pynvml
+    import torch
+    from deepspeed.accelerator import cuda_accelerator
+
+    def refuse(_):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NO_PERMISSION)
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for name in ("nvmlInit", "nvmlDeviceGetHandleByIndex"):
+        monkeypatch.setattr(pynvml, name, lambda *_: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", refuse)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 30)
+    monkeypatch.setattr(cuda_accelerator, "pynvml", None)
+    accelerator = cuda_accelerator.CUDA_Accelerator()
+    assert cuda_accelerator.pynvml is pynvml
+    without_nvml()
+    assert accelerator.available_memory(0) == 50
 
 
 @pytest.mark.parametrize(

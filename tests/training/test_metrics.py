@@ -2,6 +2,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -9,7 +10,16 @@ import pytest
 from common.errors import UserError
 from common.settings.load import load_settings
 from reports.numbers import amount
-from training.metrics import MetricsLog, StepClock, duration, plot_metrics, read_metrics, step_line
+from training.metrics import (
+    MetricsLog,
+    StepClock,
+    duration,
+    gpu_utilization,
+    note_once,
+    plot_metrics,
+    read_metrics,
+    step_line,
+)
 
 STEP = {
     "step": 7,
@@ -194,3 +204,62 @@ def test_lines_wait_for_room_on_a_full_disk(tmp_path, capsys):
     log.write(STEP | {"step": 4})
     log.close()
     assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    """NVML's Python package with a GPU, whose answer the test chooses; all GPUs are visible."""
+    import pynvml
+    import torch
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "_HAS_PYNVML", True)
+    monkeypatch.setattr(torch.cuda, "pynvml", pynvml, raising=False)
+    for name in ("nvmlInit", "nvmlDeviceGetHandleByIndex"):
+        monkeypatch.setattr(pynvml, name, lambda *_: None)
+    note_once.cache_clear()
+    return pynvml
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "name"),
+    [
+        ("nvmlDeviceGetUtilizationRates", "NVML_ERROR_NOT_SUPPORTED", "NVMLError_NotSupported: Not Supported"),
+        ("nvmlDeviceGetUtilizationRates", "NVML_ERROR_GPU_IS_LOST", "NVMLError_GpuIsLost: GPU is lost"),
+        ("nvmlDeviceGetHandleByIndex", "NVML_ERROR_NO_PERMISSION", "NVMLError_NoPermission: Insufficient Permissions"),
+        ("nvmlInit", "NVML_ERROR_LIB_RM_VERSION_MISMATCH", "NVMLError_LibRmVersionMismatch: RM has detected"),
+        ("nvmlInit", "NVML_ERROR_LIBRARY_NOT_FOUND", "NVMLError_LibraryNotFound: NVML Shared Library Not Found"),
+    ],
+)
+def test_what_nvml_refuses_costs_a_figure_and_is_said_once(nvml, monkeypatch, capsys, function, code, name):
+    import torch
+
+    def refuse(*_):
+        raise nvml.NVMLError(getattr(nvml, code))
+
+    monkeypatch.setattr(nvml, function, refuse)
+    assert [gpu_utilization(torch.device("cuda", 0)) for _ in range(3)] == [None] * 3
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"note: no GPU use in the step lines: {name}")
+
+
+@pytest.mark.parametrize("visible", ["MIG-3eb87630-93d5-b2b6", "GPU-8932f937", ""])
+def test_a_gpu_that_nvml_cannot_name_costs_a_figure(nvml, monkeypatch, capsys, visible):
+    import torch
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "_raw_device_uuid_nvml", lambda: ["GPU-0", "GPU-1"])
+    assert gpu_utilization(torch.device("cuda", 0)) is None
+    assert capsys.readouterr().out.count("note: no GPU use in the step lines") == 1
+
+
+def test_a_missing_nvml_package_is_named_with_its_cure(nvml, monkeypatch, capsys):
+    import torch
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetUtilizationRates", lambda _: SimpleNamespace(gpu=97))
+    assert gpu_utilization(torch.device("cuda", 0)) == 0.97 and not capsys.readouterr().out
+    monkeypatch.setattr(torch.cuda, "_HAS_PYNVML", False)
+    monkeypatch.setattr(torch.cuda, "_PYNVML_ERR", ImportError("No module named 'pynvml'"))
+    assert gpu_utilization(torch.device("cuda", 0)) is None
+    said = capsys.readouterr().out
+    assert "nvidia-ml-py does not seem to be installed" in said and "pip install -r requirements.txt" in said

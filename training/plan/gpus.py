@@ -63,9 +63,10 @@ GPUS = [
 
 
 def find_gpu(name: str) -> Gpu | None:
-    """The entry whose words all stand in `name`, as a driver or a person writes it; None where none do."""
+    """The entry whose words all stand in `name`, as a driver or a person writes it; None where none do, and for a MIG
+    slice ("NVIDIA A100-SXM4-80GB MIG 1g.10gb"), which has a part of the card's peak and memory."""
     words = _words(name)
-    return next((gpu for gpu in GPUS if _words(gpu.name) <= words), None)
+    return None if "mig" in words else next((gpu for gpu in GPUS if _words(gpu.name) <= words), None)
 
 
 def _words(name: str) -> set[str]:

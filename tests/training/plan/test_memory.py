@@ -276,6 +276,7 @@ def test_peak_flops_by_device_name():
     assert speed_plan.peak_flops("NVIDIA H100 PCIe") == 756e12
     assert speed_plan.peak_flops("NVIDIA H200") == 989e12
     assert speed_plan.peak_flops("CPU, 2 cores") is None
+    assert speed_plan.peak_flops("NVIDIA A100-SXM4-80GB MIG 1g.10gb") is None  # a seventh of the card
 
 
 def test_mfu_is_what_the_model_needs_over_what_the_devices_give():
