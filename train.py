@@ -38,6 +38,7 @@ from training.engine import (
 from training.run_folder import preflight
 from training.run_folder.folder import Run, hold_run, run_folder
 from training.run_folder.may_resume import find_run, resumed_run
+from training.run_folder.tested_versions import installed_versions, untested_note
 from training.stopping import stop_run
 from training.trainer import Trainer
 
@@ -98,12 +99,19 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
     device = preflight.find_device(local_processes, local_rank)
     flags = repeated_flags(args)
     checks = preflight.checklist(settings, device, processes, flags, _begins(args, settings, deepspeed_config))
-    failed = sum(bool(check.todo) for check in checks)
+    failed = [check for check in checks if check.todo]
     if args.check or failed:
         if rank == 0:
             print(f"Before training:\n{preflight.render(checks)}", flush=True)
+            note = untested_note(installed_versions())
+            if note:
+                print(f"note: {note}", flush=True)
         if failed:
-            raise UserError(f"{failed} of {len(checks)} checks failed; do what the arrows say, then the same command")
+            # Process 0 has printed its list; another may be on a machine where other things are wrong.
+            told = "" if rank == 0 else ": " + "; ".join(f"{check.state} -> {check.todo}" for check in failed)
+            raise UserError(
+                f"{len(failed)} of {len(checks)} checks failed; do what the arrows say, then the same command{told}"
+            )
         return 0
 
     from tokenizer.cache.ensure import ensure_token_cache

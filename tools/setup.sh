@@ -2,7 +2,13 @@
 # PYTHON=python3.11 chooses the interpreter of a new .venv.
 
 set_up() {  # [FILE...]: further requirement files
-    local python="${PYTHON:-python3}" stamp=.venv/installed.txt
+    install_requirements "$@"
+    python tools/check_gpu.py
+}
+
+# Leaves .venv active with these files installed.
+install_requirements() {
+    local python="${PYTHON:-python3}" stamp=.venv/installed.txt build
     local files=(requirements.txt "$@")
     if [ -f "$stamp" ] && cat "${files[@]}" | cmp -s - "$stamp"; then
         source .venv/bin/activate
@@ -24,6 +30,17 @@ set_up() {  # [FILE...]: further requirement files
         }
     fi
     run source .venv/bin/activate
+    # PyPI has one build of torch. Where it is too new for the driver, or for the GPU, the one that fits comes first:
+    # requirements.txt is content with it, now and when the files change.
+    build=$(python tools/check_gpu.py --build)
+    if [ -n "$build" ]; then
+        # shellcheck disable=SC2086  # several arguments
+        run python -m pip install --quiet $build || {
+            echo "error: this machine's GPU needs that build of torch; make its index reachable, or leave the GPU" \
+                "alone: DS_ACCELERATOR=cpu bash $0" >&2
+            exit 2
+        }
+    fi
     run python -m pip install --quiet "${files[@]/#/-r}"
     cat "${files[@]}" > "$stamp"
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.gpu.notes import CPU, PARTS, PREPARED, Notes
 from common.errors import UserError
+from training.plan.nvidia_driver import gpu_trouble
 
 SITE = Path(os.environ.get("SITE", PARTS.parent / "site"))
 NO_GPU = 42  # exit status by which gpu_check.sh stops
@@ -58,13 +59,12 @@ def main() -> int:
     import torch
 
     notes = Notes("a")
-    if not CPU and not torch.cuda.is_available():
-        notes.check(
-            "GPU",
-            False,
-            f"torch {torch.__version__} (CUDA {torch.version.cuda}) sees no GPU; compare nvidia-smi in checks.log, "
-            "install a torch for this driver, or check the code on the CPU: bash benchmarks/gpu/gpu_check.sh --cpu",
-        )
+    trouble = None if CPU else gpu_trouble()
+    if trouble or (not CPU and not torch.cuda.is_available()):
+        state = f"torch {torch.__version__} (CUDA {torch.version.cuda}) sees no GPU; compare nvidia-smi in checks.log"
+        if trouble:
+            state = f"{trouble.state} -> {trouble.todo}"
+        notes.check("GPU", False, f"{state}; the code alone, on the CPU: bash benchmarks/gpu/gpu_check.sh --cpu")
         return NO_GPU
     card = f"CPU, {os.cpu_count()} cores" if CPU else torch.cuda.get_device_name()
     (PARTS / "card").write_text(card + "\n", encoding="utf-8")

@@ -85,7 +85,8 @@ rm -f "$OUT"/{summary.md,results.json} "$WORK/stopped"
 export PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH} PATH=$SITE/bin:$(dirname "$PYTHON"):$PATH
 export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 export HF_HUB_OFFLINE=1 DS_SKIP_CUDA_CHECK=1
-[ "$DEVICE" = cpu ] && export CUDA_VISIBLE_DEVICES= # where a GPU is, it is left alone
+# Where a GPU is, it is left alone; DeepSpeed's launcher sets the first variable anew, the second holds.
+[ "$DEVICE" = cpu ] && export CUDA_VISIBLE_DEVICES= DS_ACCELERATOR=cpu
 
 left() { echo $((BUDGET - SECONDS)); }
 

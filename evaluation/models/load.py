@@ -16,6 +16,7 @@ from typing import Any
 from common.errors import UserError
 from common.paths import project_path
 from common.settings.load import Settings
+from training.plan.nvidia_driver import cpu_wanted, gpu_trouble
 
 NEXT = "train one first: deepspeed train.py"
 # In a published folder: how its model was trained.
@@ -95,12 +96,15 @@ def find_device(name: str | None) -> Any:
     """The device that was asked for, else the GPU, else the CPU.
 
     Raises:
-        UserError: it is not a device of this machine.
+        UserError: it is not a device of this machine, or torch cannot use the GPU that is there and none was asked for.
     """
     import torch
 
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        trouble = gpu_trouble()
+        if trouble is not None:
+            raise UserError(f"{trouble.state}; {trouble.todo}, or take --device cpu")
+        return torch.device("cuda" if torch.cuda.is_available() and not cpu_wanted() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -24,6 +24,7 @@ from tokenizer.cache.plan import Split, dataset_split, size_text
 from tokenizer.learn.fingerprint import IDENTITY, tokenizer_fingerprint
 from training.engine import resolve_deepspeed_config
 from training.plan import memory as memory_plan
+from training.plan.nvidia_driver import Trouble, cpu_wanted, gpu_trouble
 from training.plan.parameters import count_parameters
 from training.run_folder.init_from import PRETRAINING, find_initial, pretraining_split
 
@@ -41,11 +42,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Device:
-    """What this process trains on. `memory`: bytes that a process may use (of a GPU; its share of RAM on a CPU)."""
+    """What this process trains on. `memory`: bytes that a process may use (of a GPU; its share of RAM on a CPU).
+    `trouble`: why it is not the GPU that the machine has; such a run does not begin."""
 
     kind: str
     name: str
     memory: int
+    trouble: Trouble | None = None
 
     @property
     def cuda(self) -> bool:
@@ -53,16 +56,18 @@ class Device:
 
 
 def find_device(local_processes: int, local_rank: int) -> Device:
-    """The GPU of `local_rank`, or this process's share of the machine's memory."""
+    """The GPU of `local_rank`; this process's share of the machine's memory where there is none, where the CPU is
+    wanted, and, with the reason, where torch cannot use the GPU."""
     import torch
 
-    if torch.cuda.is_available():
+    trouble = gpu_trouble()
+    if trouble is None and not cpu_wanted() and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(local_rank % torch.cuda.device_count())
         return Device("cuda", properties.name, properties.total_memory)
     import psutil
 
     memory = psutil.virtual_memory()
-    return Device("cpu", f"CPU, {os.cpu_count()} cores", memory.available // local_processes)
+    return Device("cpu", f"CPU, {os.cpu_count()} cores", memory.available // local_processes, trouble)
 
 
 def find_splits(settings: Settings) -> dict[str, Split]:
@@ -201,6 +206,8 @@ def _token_cache(settings: Settings, folder: Path, flags: str, ready: bool) -> C
 
 
 def _memory(settings: Settings, device: Device, processes: int) -> Check:
+    if device.trouble is not None:
+        return Check("device", device.trouble.state, device.trouble.todo)
     deepspeed_config = resolve_deepspeed_config(project_path(settings.train.deepspeed_config), settings, processes)
     count, memory = _planned(settings, deepspeed_config, device, processes)
     layers, wanted = settings.model.num_hidden_layers, settings.train.gradient_checkpointing

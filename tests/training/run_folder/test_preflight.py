@@ -2,9 +2,12 @@ import re
 
 import pytest
 
+from common.errors import UserError
 from common.files import atomic_write
 from common.settings.load import load_settings
 from tests.helpers import tiny_world
+from train import main
+from training.plan.nvidia_driver import Trouble
 from training.run_folder import preflight
 from training.run_folder.preflight import Check, Device, checklist, render
 
@@ -128,3 +131,22 @@ def test_a_token_cache_is_made_or_long_to_make_or_damaged(tmp_path, monkeypatch)
     cache.paths[0].write_bytes(b"TEXTOKEN")
     check = by_name(settings)["token cache"]
     assert str(cache.paths[0]) in check.state and "delete it" in check.state and check.todo
+
+
+def test_a_gpu_that_torch_cannot_use_fails_the_device_and_only_it(tmp_path):
+    trouble = Trouble("1 x NVIDIA A100 (driver 535.104.05, says nvidia-smi): torch cannot use the GPU", "python -m pip")
+    checks = by_name(load_settings(tiny_world.make_world(tmp_path)), Device("cpu", "CPU", 8 << 30, trouble))
+    assert checks["device"] == Check("device", trouble.state, trouble.todo)
+    assert [name for name, check in checks.items() if check.todo] == ["device"]
+
+
+def test_a_process_on_another_machine_tells_its_own_trouble(tmp_path, monkeypatch):
+    """Process 0, whose list alone is printed, may be on a machine where all is well."""
+    trouble = Trouble("torch cannot use the GPU", "python -m pip install torch==1")
+    monkeypatch.setattr(preflight, "find_device", lambda *_: Device("cpu", "CPU", 8 << 30, trouble))
+    monkeypatch.setattr("train.LET_FIRST_SPEAK_SECONDS", 0)
+    for name, value in (("RANK", "3"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    config = tiny_world.make_world(tmp_path)
+    with pytest.raises(UserError, match=r"\[process 3\] 1 of 5 .*: torch cannot use the GPU -> python -m pip install"):
+        main(["--config", str(config), "--set", "train.gradient_accumulation_steps=1"])
