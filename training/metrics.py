@@ -17,6 +17,8 @@ from common.settings.load import Settings
 from reports.numbers import amount
 
 Record = dict[str, Any]
+# Where W&B cannot be reached any more, the end of a run would wait for days.
+WANDB_FINISH_SECONDS = 60
 NO_ANSWERS = "the windows of train.val_sequences hold no answers; raise it (null reads all of the split)"
 
 
@@ -123,19 +125,16 @@ def note_once(line: str) -> None:
 
 
 def gpu_utilization(device: Any) -> float | None:
-    """Share of the last moments in which the GPU worked, as its driver tells; None where it does not, and a note why."""
+    """Share of the last moments in which the GPU worked; None where its driver does not say, and a note why."""
     import torch
 
     try:
         return torch.cuda.utilization(device) / 100
-    except ModuleNotFoundError as error:
-        note_once(f"no GPU use in the step lines: {_reason(error)} pip install -r requirements.txt installs it")
     except Exception as error:  # NVML and AMD's library have classes of their own; a figure is lost, not the run
-        why = f"{type(error).__name__}: {_reason(error)}"
-        note_once(
-            f"no GPU use in the step lines: {why} (MIG slices and some containers have none); going on without it"
-        )
-    return None
+        missing = "nvidia-ml-py" in str(error)
+        hint = "pip install -r requirements.txt" if missing else "MIG slices and some containers have none"
+        note_once(f"no GPU use in the step lines: {type(error).__name__}: {_reason(error)} ({hint})")
+        return None
 
 
 def _reason(error: Exception) -> str:
@@ -155,7 +154,9 @@ class MetricsLog:
         records = read_metrics(self.path)
         self.reached = max([step, *(record["step"] for record in records if "event" not in record)])
         self._write_all(record for record in records if record["step"] <= step)
-        self.wandb = _start_wandb(folder, settings, name)
+        self.wandb = None
+        if settings.train.wandb != "disabled":
+            self.wandb = WandbFigures(folder, settings, name, self.reached)
 
     def _write_all(self, records: Iterable[Record]) -> None:
         temporary = self.path.with_suffix(".tmp")
@@ -170,6 +171,8 @@ class MetricsLog:
         """Drop what was measured after `step`, but not what happened there."""
         self.file.close()
         self._write_all([r for r in read_metrics(self.path) if r["step"] <= step or "event" in r])
+        if self.wandb is not None:
+            self.wandb.back()
 
     def _append(self, line: bytes) -> None:
         """Write a line and those that wait; where the disk is full they wait for the next one, and training goes on."""
@@ -193,12 +196,7 @@ class MetricsLog:
         record = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         self._append((json.dumps(record, allow_nan=False) + "\n").encode())
         if self.wandb is not None and "event" not in record:
-            figures = {key: value for key, value in record.items() if key != "step" and value is not None}
-            try:
-                self.wandb.log(figures, step=record["step"])
-            except Exception as error:  # whatever it is, metrics.jsonl has the figures
-                print(f"note: Weights & Biases: {error}; going on without it", flush=True)
-                self.wandb = None
+            self.wandb.write(record)
 
     def event(self, step: int, event: str, message: str, **details: Any) -> None:
         """Something that happened: a line of metrics.jsonl, and one on the screen."""
@@ -211,41 +209,102 @@ class MetricsLog:
             self.wandb.finish()
 
 
-def _start_wandb(folder: Path, settings: Settings, name: str) -> Any:
-    """The run at Weights & Biases, under its own name as id, so that it goes on where it is resumed; None if disabled.
+class WandbFigures:
+    """A run's figures at Weights & Biases, under its own name as id, so that it goes on where it is resumed.
 
-    It is never a reason to stop: where it cannot be reached or nobody is logged in, figures are kept for a later sync.
+    It is never a reason to stop, whatever it raises: a note says what happened, and metrics.jsonl has the figures.
+
+    W&B drops in silence what does not come after all that it has, and a run that goes back or is resumed repeats steps.
+    So its own count grows in any case, and the steps are a figure, which its charts have as their axis.
+
+    Args:
+        reached: the last step that the run had come to.
     """
-    wanted = settings.train.wandb
-    if wanted == "disabled":
-        return None
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
 
-    def start(mode: Any) -> Any:
-        return wandb.init(
-            project=settings.train.wandb_project,
-            name=name,
-            id=name,
-            resume="allow" if mode == "online" else None,
-            mode=mode,
-            dir=folder,
-            config=settings.to_dict(),
-        )
+    def __init__(self, folder: Path, settings: Settings, name: str, reached: int):
+        self.kept = folder / "wandb"
+        # The record before: its step, and its place in W&B's count. Records of one step are one row there.
+        self.step: int | None = None
+        self.place = reached
+        self.steps_are_a_figure = True
+        self.run = self._start(folder, settings, name)
+        try:
+            if self.run is not None:
+                self._set_axis()
+        except Exception as error:
+            self._go_on_without(error)
 
-    try:
-        return start(wanted)
-    except wandb.errors.Error as error:
-        reason = " ".join(str(error).split())
-        if wanted == "offline":
-            print(f"note: Weights & Biases: {reason}; going on without it", flush=True)
+    def _start(self, folder: Path, settings: Settings, name: str) -> Any:
+        """The run as wanted; offline where W&B is out of reach or nobody is logged in; None where neither goes."""
+        os.environ.setdefault("WANDB_SILENT", "true")
+        try:
+            # By name: a folder called wandb, as the runs have one, is a package as well, and an empty one.
+            from wandb import init
+        except Exception as error:  # not installed, or at odds with another package
+            cure = "pip install -r requirements.txt, or set train.wandb=disabled"
+            self._note(f"{type(error).__name__}: {_reason(error)}; {cure}; going on without it")
             return None
-        print(f"note: Weights & Biases: {reason}; kept in {folder / 'wandb'}, for 'wandb sync' later", flush=True)
-    try:
-        return start("offline")
-    except wandb.errors.Error as error:
-        print(f"note: Weights & Biases: {error}; going on without it", flush=True)
+        wanted = settings.train.wandb
+        reason = ""
+        for mode in dict.fromkeys((wanted, "offline")):
+            try:
+                run = init(
+                    project=settings.train.wandb_project,
+                    name=name,
+                    id=name,
+                    resume="allow" if mode == "online" else None,
+                    mode=mode,
+                    dir=folder,
+                    config=settings.to_dict(),
+                    settings={"finish_timeout": WANDB_FINISH_SECONDS, "finish_timeout_raises": True},
+                )
+            except Exception as error:
+                reason = _reason(error)
+                continue
+            if mode != wanted:
+                self._note(f"{reason}; kept in {self.kept}, for 'wandb sync' later")
+            return run
+        self._note(f"{reason}; going on without it")
         return None
+
+    def _set_axis(self) -> None:
+        """Go on after what W&B has; a run of before the steps were a figure keeps W&B's count as its axis."""
+        self.place = max(self.place, self.run.starting_step - 1)
+        self.steps_are_a_figure = not self.run.starting_step or "step" in self.run.summary.keys()
+        if self.steps_are_a_figure:
+            self.run.define_metric("step")
+            self.run.define_metric("*", step_metric="step")
+
+    def _note(self, line: str) -> None:
+        print(f"note: Weights & Biases: {line}", flush=True)
+
+    def _go_on_without(self, error: Exception) -> None:
+        self._note(f"{_reason(error)}; going on without it")
+        self.run = None
+
+    def back(self) -> None:
+        """The run goes back: what comes is measured anew, be it at the step of the record before."""
+        self.step = None
+
+    def write(self, record: Record) -> None:
+        if self.run is None:
+            return
+        if record["step"] != self.step:
+            self.step, self.place = record["step"], max(record["step"], self.place + 1)
+        left_out = () if self.steps_are_a_figure else ("step",)
+        figures = {key: value for key, value in record.items() if value is not None and key not in left_out}
+        try:
+            self.run.log(figures, step=self.place)
+        except Exception as error:
+            self._go_on_without(error)
+
+    def finish(self) -> None:
+        """Wait until W&B has all figures, WANDB_FINISH_SECONDS at most."""
+        try:
+            if self.run is not None:
+                self.run.finish()
+        except Exception as error:
+            self._note(f"{_reason(error)}; what it lacks is in {self.kept}: wandb sync --include-online {self.kept}")
 
 
 def plot_metrics(folder: Path) -> Path:
