@@ -17,6 +17,7 @@ from data_prep.archive import unix_compress
 from data_prep.archive.decoding import decode_all, utf16_of
 from data_prep.archive.streams import CHUNK, Inflated, uncompress
 from data_prep.screening.reasons import Rejected
+from data_prep.screening.withdrawal import is_notice
 
 
 @dataclass
@@ -209,8 +210,9 @@ def refuse_stub(content: bytes) -> None:
     lowered = content.lower()
     if b"%auto-ignore" in lowered and not re.search(rb"\\(?:input|section|begin\s*\{document)", lowered):
         raise Rejected("withdrawn_source", f"%auto-ignore and {len(content)} bytes")
-    if len(content) < 1_000 and re.search(
-        rb"(?:paper|article|submission|manuscript)\b.{0,40}\bwithdrawn", lowered, re.S
+    if len(content) < 1_000 and (
+        re.search(rb"(?:paper|article|submission|manuscript)\b.{0,40}\bwithdrawn", lowered, re.S)
+        or is_notice(content.decode("latin-1"))
     ):
         raise Rejected("withdrawn_source", f"a notice of {len(content)} bytes")
 
