@@ -90,6 +90,12 @@ def count_answers(windows: np.ndarray) -> int:
     return int(np.count_nonzero(windows[..., 1:] >= 0))
 
 
+def ends_inside(windows: np.ndarray, eos_token_id: int) -> bool:
+    """Whether a document ends before the last input of a window [.., seq_len + 1], marked or not."""
+    inputs = windows[..., :-2]
+    return bool(np.any((inputs == eos_token_id) | (inputs == ~eos_token_id)))
+
+
 def hash_key(seed: int, epoch: int) -> int:
     """One key for each pass over the data."""
     return seed * 1_000_003 + epoch
@@ -103,11 +109,17 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """`tokens`: int64 [count, seq_len + 1]. `weight`: of its mean loss in that of the step, which is the mean over all
-    tokens learnt in it (1 where every token is)."""
+    """What one forward pass needs to know, found on the CPU: to ask a GPU for it would wait until it has caught up.
+
+    `tokens`: int64 [count, seq_len + 1]. `weight`: of its mean loss in that of the step, which is the mean over all
+    tokens learnt in it (1 where every token is). `learnt`: int64 [learnt], the targets that are, of all count x seq_len
+    in a row; None: all. `apart`: attention must tell documents apart, for one ends before the last input of a window.
+    """
 
     tokens: Any
     weight: float
+    learnt: Any = None
+    apart: bool = False
 
 
 class Loader:
@@ -118,6 +130,7 @@ class Loader:
         sequences_per_step: windows of a step over all processes.
         stride: windows of a micro-batch over all processes; this one reads `count` of them, from `offset` on.
         pin: put batches into page-locked memory, from which a GPU copies while it computes.
+        eos_token_id: ends a document that attention must not leave; None: a window is one text.
     """
 
     AHEAD = 4
@@ -131,8 +144,9 @@ class Loader:
         offset: int,
         count: int,
         pin: bool,
+        eos_token_id: int | None = None,
     ):
-        self.data, self.count, self.pin = data, count, pin
+        self.data, self.count, self.pin, self.eos_token_id = data, count, pin, eos_token_id
         self.steps = (position, sequences_per_step, stride, offset)
         self.batches: queue.Queue[Any] = queue.Queue(self.AHEAD)
         self.closed = threading.Event()
@@ -145,6 +159,10 @@ class Loader:
         import torch
 
         position, sequences_per_step, stride, offset = self.steps
+
+        def pinned(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.pin_memory() if self.pin and tensor.numel() else tensor
+
         try:
             while True:
                 # Of all processes, which need not tell each other what each can count.
@@ -153,8 +171,12 @@ class Loader:
                 for start in range(position, position + sequences_per_step, stride):
                     windows = self.data.batch(start + offset, self.count)
                     weight = count_answers(windows) / a_micro_batch if answers else 0.0
-                    batch = torch.from_numpy(windows)
-                    if not self._put(MicroBatch(batch.pin_memory() if self.pin else batch, weight)):
+                    learnt = np.flatnonzero(windows[:, 1:] >= 0) if self.data.answers_only else None
+                    apart = self.eos_token_id is not None and ends_inside(windows, self.eos_token_id)
+                    tokens, places = (
+                        None if rows is None else pinned(torch.from_numpy(rows)) for rows in (windows, learnt)
+                    )
+                    if not self._put(MicroBatch(tokens, weight, places, apart)):
                         return
                 position += sequences_per_step
         except Exception as error:  # told to who waits for the batch

@@ -17,6 +17,8 @@ from training.plan.memory import checkpointed_layers
 
 # Rows of the loss on answers are filled up to a multiple of this.
 ROWS_TOGETHER = 256
+# SDPA without the mask that transformers would make: for each it asks the GPU whether positions start anew, and waits.
+CAUSAL_SDPA = "causal_sdpa"
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -31,7 +33,8 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
         UserError: transformers refuses the model keys.
     """
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     kernels = kernels or resolve_kernels(settings, cuda=False)
     torch.manual_seed(settings.train.seed)
@@ -47,6 +50,10 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
         ) from error
     model = model.to(DTYPES[settings.model.dtype])
     model.config.use_cache = False
+    if kernels.attention == "sdpa":
+        AttentionInterface.register(CAUSAL_SDPA, sdpa_attention_forward)
+        model.config._attn_implementation = CAUSAL_SDPA
+    without_cudnn_attention()
     if kernels.layers == "liger":
         from liger_kernel.transformers import apply_liger_kernel_to_llama
 
@@ -62,12 +69,23 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
     return model
 
 
+def without_cudnn_attention() -> None:
+    """Leave attention on GPUs to torch's flash and memory-efficient kernels, in all of this process.
+
+    torch 2.11 to 2.13 prefers cuDNN's on Hopper and Blackwell. Its gradients are NaN with a mask and windows of 64 more
+    than a multiple of 128 (pytorch #196678), and its output is wrong with few key heads (pytorch #193893).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 class NextTokenLoss(torch.nn.Module):
     """The module that DeepSpeed trains: windows of tokens in, the mean loss of their next tokens out.
 
     Args:
         eos_token_id: attention stays within a document, whose positions start at 0; it ends with this token. None: a
             window is one text.
+
+    Nothing in it reads a value back from the GPU, which would wait until the GPU has caught up.
     """
 
     def __init__(self, model: Any, kernels: Kernels | None = None, eos_token_id: int | None = None):
@@ -76,22 +94,24 @@ class NextTokenLoss(torch.nn.Module):
         self.kernel = (kernels or Kernels()).loss
         self.eos_token_id = eos_token_id
 
-    def forward(self, tokens: torch.Tensor, weight: float | None = None) -> torch.Tensor:
-        """Mean cross-entropy in nats of tokens[:, 1:] given what stands before; `tokens` int64 [batch, length + 1].
+    def forward(
+        self, tokens: torch.Tensor, learnt: torch.Tensor | None = None, weight: float = 1.0, apart: bool = True
+    ) -> torch.Tensor:
+        """Mean cross-entropy in nats of tokens[:, 1:] given what stands before; arguments as in MicroBatch.
 
         Args:
-            weight: by which the mean is multiplied. Where it is given, complements among the tokens (`~id`) are read
-                and do not count as targets.
+            tokens: int64 [batch, length + 1]; a complement (`~id`) is read and not learnt.
+            learnt: int64 [learnt], places in tokens[:, 1:].flatten() of what is; None: all, and there are no complements.
+            weight: by which the mean over `learnt` is multiplied.
+            apart: look for ends of documents, where they are to be kept apart at all.
         """
-        head = self.model.lm_head.weight
-        if weight is None:
-            return mean_loss(self.kernel, self._hidden(tokens), head, tokens[:, 1:].flatten())
-        targets = tokens[:, 1:].flatten()
-        learnt = targets >= 0
-        hidden = self._hidden(torch.where(tokens < 0, ~tokens, tokens))
-        if weight == 0.0:  # no target at all; the engine wants gradients all the same
-            return hidden.sum().float() * 0.0 + head.sum().float() * 0.0
-        return self._mean_over(hidden[learnt], targets[learnt]) * weight
+        head, targets = self.model.lm_head.weight, tokens[:, 1:].flatten()
+        if learnt is None:
+            return mean_loss(self.kernel, self._hidden(tokens, apart), head, targets)
+        hidden = self._hidden(torch.where(tokens < 0, ~tokens, tokens), apart)
+        if not len(learnt):  # the engine wants gradients all the same
+            return hidden[:0].sum().float() + head[:0].sum().float()
+        return self._mean_over(hidden.index_select(0, learnt), targets.index_select(0, learnt)) * weight
 
     def _mean_over(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The mean loss of these rows, from one of a few shapes: every new one takes memory that is kept.
@@ -112,12 +132,16 @@ class NextTokenLoss(torch.nn.Module):
             hidden = self._hidden(tokens)
         return token_losses(hidden, self.model.lm_head.weight, targets.flatten()).view(targets.shape)
 
-    def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
-        inputs = tokens[:, :-1]
-        # transformers keeps attention apart where positions start anew.
-        positions = None if self.eos_token_id is None else document_positions(inputs, self.eos_token_id)
-        hidden = self.model.model(input_ids=inputs, position_ids=positions, use_cache=False).last_hidden_state
-        return hidden.flatten(0, 1)
+    def _hidden(self, tokens: torch.Tensor, apart: bool = True) -> torch.Tensor:
+        inputs, positions, mask = tokens[:, :-1], None, None
+        if self.eos_token_id is not None and apart:
+            positions = document_positions(inputs, self.eos_token_id)
+            mask = document_mask(positions)
+            if self.model.config._attn_implementation == "eager":  # it adds numbers to the scores
+                least = torch.finfo(self.model.dtype).min
+                mask = torch.zeros_like(mask, dtype=self.model.dtype).masked_fill_(~mask, least)
+        hidden = self.model.model(inputs, attention_mask=mask, position_ids=positions, use_cache=False)
+        return hidden.last_hidden_state.flatten(0, 1)
 
 
 def document_positions(tokens: torch.Tensor, eos_token_id: int) -> torch.Tensor:
@@ -126,3 +150,10 @@ def document_positions(tokens: torch.Tensor, eos_token_id: int) -> torch.Tensor:
     begins = torch.zeros_like(tokens)
     begins[:, 1:] = torch.where(tokens[:, :-1] == eos_token_id, places[:, 1:], 0)
     return places - begins.cummax(dim=1).values
+
+
+def document_mask(positions: torch.Tensor) -> torch.Tensor:
+    """Which earlier tokens, and itself, each may attend to: those of its document; bool [batch, 1, length, length]."""
+    documents = (positions == 0).cumsum(dim=1)
+    alike = documents[:, :, None] == documents[:, None, :]
+    return alike.tril()[:, None]

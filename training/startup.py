@@ -215,4 +215,5 @@ class Startup:
             offset=micro * self.rank,
             count=micro,
             pin=self.device.cuda,
+            eos_token_id=self.settings.model.eos_token_id if self.train_settings.document_masking else None,
         )

@@ -101,7 +101,8 @@ def loss_and_gradients(
     module.zero_grad(set_to_none=True)
     total = 0.0
     for tokens, share in parts:
-        loss = module(tokens) if weight is None else module(tokens, weight)
+        learnt = None if weight is None else torch.nonzero(tokens[:, 1:].flatten() >= 0)[:, 0]
+        loss = module(tokens, learnt, weight or 1.0)
         (loss * share).backward()
         total += float(loss.detach()) * share
     gradients = {name: p.grad.detach().float().cpu() for name, p in module.named_parameters() if p.grad is not None}

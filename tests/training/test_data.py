@@ -126,5 +126,32 @@ def test_weighted_means_of_micro_batches_make_the_mean_over_all_answers_of_a_ste
 def test_a_step_without_an_answer_weighs_nothing():
     row = np.arange(101, dtype=np.uint32) | np.uint32(READ_ONLY)
     loader = Loader(PackedSequences(row, 10, 0, answers_only=True), 0, 2, stride=2, offset=0, count=2, pin=False)
-    assert loader.next().weight == 0.0
+    batch = loader.next()
+    assert batch.weight == 0.0 and len(batch.learnt) == 0
     loader.close()
+
+
+def test_a_batch_says_which_targets_are_learnt():
+    row, marks = marked_row()
+    data = PackedSequences(row, 10, 0, answers_only=True)
+    loader = Loader(data, 0, 2, stride=2, offset=0, count=2, pin=False)
+    batch = loader.next()
+    targets = batch.tokens[:, 1:].flatten()
+    assert targets[batch.learnt].tolist() == [token for token in targets.tolist() if token >= 0]
+    loader.close()
+    everything = Loader(PackedSequences(row, 10, 0), 0, 2, stride=2, offset=0, count=2, pin=False)
+    assert everything.next().learnt is None
+    everything.close()
+
+
+@pytest.mark.parametrize("mark", [0, READ_ONLY])
+def test_a_batch_says_whether_a_document_ends_within(mark):
+    """At the last input, or as the last target, an end parts nothing."""
+    for place, apart in ((0, True), (8, True), (9, False), (10, False), (25, True)):
+        row = np.full(31, 7, dtype=np.uint32)
+        row[place] = np.uint32(2 | mark)
+        data = PackedSequences(row[:11] if place < 11 else row, 10, 0, answers_only=bool(mark))
+        for eos, expected in ((2, apart), (None, False)):
+            loader = Loader(data, 0, data.size, stride=data.size, offset=0, count=data.size, pin=False, eos_token_id=eos)
+            assert loader.next().apart is expected
+            loader.close()

@@ -2,11 +2,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.errors import UserError
 from common.settings.load import load_settings
 from training.kernels import Kernels, resolve_kernels
-from training.model import NextTokenLoss, build_model, document_positions
+from training.model import NextTokenLoss, build_model, document_mask, document_positions
 
 TINY = [
     *("vocab_size=64", "hidden_size=32", "intermediate_size=48", "num_hidden_layers=2", "num_attention_heads=2"),
@@ -75,6 +76,13 @@ def test_positions_begin_anew_with_each_document():
     assert document_positions(two, 2)[1].tolist() == [0, 1, 2, 3, 0, 0, 1, 2, 0, 1, 2]
 
 
+def test_attention_stays_in_the_document_and_in_the_past():
+    mask = document_mask(document_positions(DOCUMENTS, 2))[0, 0]
+    number = [0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 3]
+    expected = [[number[key] == number[query] and key <= query for key in range(11)] for query in range(11)]
+    assert mask.tolist() == expected
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_with_document_masking_a_document_is_read_as_if_it_stood_alone(attention):
     kernels = Kernels(attention=attention)
@@ -127,22 +135,78 @@ def test_dtype_is_that_of_the_configuration():
     assert {p.dtype for p in build_model(settings).parameters()} == {torch.bfloat16}
 
 
+def places(learnt):
+    """Of the targets that are, as MicroBatch has them; `learnt` bool [batch, length + 1]."""
+    return learnt[:, 1:].flatten().nonzero()[:, 0]
+
+
 @pytest.mark.parametrize("kernel", ["chunked", "full"])
 def test_complements_are_read_and_not_learnt(kernel):
     module = NextTokenLoss(build_model(load_settings(overrides=TINY)), Kernels(loss=kernel)).train()
     tokens = torch.randint(0, 64, (3, 33), generator=SEED)
     read_only = torch.rand(tokens.shape, generator=SEED) < 0.6
-    loss = module(torch.where(read_only, ~tokens, tokens), 0.5)
+    loss = module(torch.where(read_only, ~tokens, tokens), places(~read_only), 0.5)
     each = module.token_losses(tokens)[~read_only[:, 1:]]
     torch.testing.assert_close(loss, 0.5 * each.mean())
     # Without a mark, and all of the weight: the loss of every token.
-    torch.testing.assert_close(module(tokens, 1.0), module(tokens))
+    torch.testing.assert_close(module(tokens, places(tokens >= 0)), module(tokens))
 
 
 def test_windows_without_an_answer_give_gradients_of_zero():
     module = NextTokenLoss(build_model(load_settings(overrides=TINY))).train()
-    loss = module(~torch.randint(0, 64, (2, 9), generator=SEED), 0.0)
+    loss = module(~torch.randint(0, 64, (2, 9), generator=SEED), torch.empty(0, dtype=torch.int64), 0.0)
     loss.backward()
     assert loss == 0.0 and all(
         parameter.grad is not None and not parameter.grad.any() for parameter in module.parameters()
     )
+
+
+class Waits(TorchDispatchMode):
+    """Notes each operation that, on a GPU, waits until the GPU has caught up."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            tensor is not None and tensor.dtype in (torch.bool, torch.uint8) for tensor in args[1]
+        )
+        if by_mask or name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique_dim", "_unique2"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "checkpointed", "batch"),
+    [
+        *(("chunked", 2, batch) for batch in ("all", "documents", "one document", "answers", "no answers")),
+        *((kernel, 0, batch) for kernel in ("full", "torch") for batch in ("all", "answers")),
+    ],
+)
+def test_nothing_is_read_back_from_the_device(kernel, checkpointed, batch):
+    """A GPU that is waited for in each forward pass stands still meanwhile."""
+    kernels = Kernels(loss=kernel)
+    settings = load_settings(overrides=[*TINY, "dtype=bfloat16"])
+    eos = 2 if "document" in batch else None
+    module = NextTokenLoss(build_model(settings, kernels, checkpointed), kernels, eos).train()
+    tokens, learnt, weight = torch.randint(3, 64, (2, 33), generator=SEED), None, 1.0
+    if "answers" in batch:
+        tokens[:, 5 if batch == "answers" else 0 :] = ~tokens[:, 5 if batch == "answers" else 0 :]
+        learnt, weight = places(tokens >= 0), 0.5
+    with Waits() as waits:
+        module(tokens, learnt, weight, batch == "documents").backward()
+    assert waits.found == []
+
+
+def test_attention_of_gpus_is_not_left_to_cudnn():
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    build_model(load_settings(overrides=TINY))
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cuda.mem_efficient_sdp_enabled()
+
+
+def test_an_export_names_no_attention_of_ours(tmp_path):
+    build_model(load_settings(overrides=TINY)).save_pretrained(tmp_path)
+    assert "sdpa" not in (tmp_path / "config.json").read_text()
