@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -138,6 +138,6 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
     return record
 
 
-def dump_line(record: dict[str, Any]) -> bytes:
+def dump_line(record: Mapping[str, Any]) -> bytes:
     """One line of UTF-8. A lone surrogate, which UTF-8 has no bytes for, becomes `?`."""
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

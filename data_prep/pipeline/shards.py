@@ -26,6 +26,7 @@ from common.settings.data import DataSettings
 from data_prep.papers.archives import ArchiveRef, read_bytes
 from data_prep.papers.metadata import first_year
 from data_prep.pipeline.process_paper import process_paper
+from data_prep.pipeline.record import ShardRecord
 
 # Characters kept of what is wrong with a paper: a traceback fits.
 MAX_DETAIL = 4000
@@ -234,7 +235,7 @@ class StageClock:
         self.last = now
 
 
-def dataset_record(metadata: Mapping[str, Any], text: str) -> dict[str, Any]:
+def dataset_record(metadata: Mapping[str, Any], text: str) -> ShardRecord:
     """The record of train.jsonl and val.jsonl, but for its last key, `cluster`."""
     return {
         "id": metadata["id"],
