@@ -5,10 +5,11 @@ r"""Mix datasets for training on: instruction sets, chats and plain text to trai
         --set train.learn_from=answers
 
 The mixture file (data_prep/mixtures/config.py has its keys) names sources: JSON lines, JSON, Parquet, or datasets of
-the hub; how a record becomes a text; and how much of each is wanted. Texts are normalized, duplicates within the
-mixture and of what was trained on before are left out, as is what holds benchmark questions. OUT gets what
-prepare_dataset.py writes, too: the splits, manifest.json, report/, rejected/. The output depends on input, mixture file
-and seed alone; what has been done of a mixture that was killed is not done again.
+the hub; how a record becomes a text; and how much of each is wanted. Texts are cleaned of the characters that papers
+are cleaned of. Duplicates within the mixture and of what was trained on before are left out, as is what holds
+benchmark questions. OUT gets what prepare_dataset.py writes, too: the splits, manifest.json, report/,
+rejected/. The output depends on input, mixture file and seed alone; what has been done of a mixture that was killed is
+not done again.
 """
 
 from __future__ import annotations
@@ -250,6 +251,8 @@ def _counts(stages: Sequence[Any], choice: Any) -> dict[str, Any]:
             "records": stage.read,
             "written": {split: outcomes[split] for split in SPLITS},
             "reasons": {name: count for name, count in sorted(outcomes.items()) if name not in SPLITS},
+            # Texts made of its records, duplicates and all, in which this was changed.
+            "changed": stage.changed,
             "train_bytes": int((text_bytes * uses)[train].sum()),
             "val_bytes": int(text_bytes[val].sum()),
             "repeats": float((text_bytes * uses)[train].sum() / max(1, text_bytes[train].sum())),
@@ -303,6 +306,8 @@ def print_result(out: Path, manifest: dict[str, Any], flags: str) -> None:
         )
         for reason, count in source["reasons"].items():
             print(f"  {reason:<26}{count:>10,}  {MIX_REASONS[reason]}")
+        for what, count in source.get("changed", {}).items():  # a mixture of earlier code has no such counts
+            print(f"  {what:<26}{count:>10,}  texts that were cleaned of these, as papers are")
     for split, sizes in manifest["splits"].items():
         print(f"{split:<6}{sizes['documents']:>10,} documents {sizes['text_bytes'] / 1e6:>10,.2f} MB of text")
     if asked := manifest["compared"].get("benchmarks"):

@@ -53,6 +53,11 @@ def _page(
         for reason in meanings
         if reason in reasons
     ]
+    kinds = sorted({kind for source in sources.values() for kind in source["changed"]})
+    changed = [
+        [kind.replace("_", " "), *(f"{source['changed'].get(kind, 0):,}" for source in sources.values())]
+        for kind in kinds
+    ]
     splits = [
         [name, f"{part['documents']:,}", f"{part['text_bytes']:,}", part["sha256"][:16]]
         for name, part in manifest["splits"].items()
@@ -66,6 +71,8 @@ def _page(
         _table(["split", "documents", "bytes of text", "sha256 of the records"], splits),
         "<h2>What is left out, and why</h2>",
         _table(["reason", *sources, "meaning"], lost) if lost else "<p>Nothing.</p>",
+        "<h2>Characters that texts were cleaned of, as papers are</h2>",
+        _table(["texts with", *sources], changed) if changed else "<p>None.</p>",
         *_compared(manifest["compared"]),
         "<h2>How documents look</h2>",
         "<p>Marked: answers, the only thing that is learnt with train.learn_from=answers. A source without marks is "

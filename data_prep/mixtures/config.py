@@ -98,6 +98,8 @@ def load_mixture(path: Path) -> Mixture:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested without end
+        raise UserError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("sources"), list) or not raw["sources"]:
         raise UserError(f"{path}: expected a JSON object with a list 'sources' that is not empty")
     listed = raw.pop("sources")

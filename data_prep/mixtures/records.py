@@ -5,8 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import re
-import unicodedata
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,15 @@ from common.files import COMPRESSED
 from common.jsonl import dump_line, open_lines, parse_line
 from common.paths import project_path
 from data_prep.dedup.minhash import DIGEST_BYTES, signature, word_hashes
+from data_prep.latex.passes.unicode_text import changes_in, unicode_text
 from data_prep.mixtures.config import SPEAKERS, SourceSettings, template_parts
+from data_prep.pipeline.record import MixtureRecord
 
 # Why a record is not in the mixture, each in one line; every record read is written, or has one of these.
 MIX_REASONS = {
     "bad_record": "not a JSON object",
     "missing_field": "a field that the text is made of is missing, or is no text",
+    "not_finite": "a number that the text is made of is NaN, infinite, or beyond a double's range (1e400)",
     "bad_messages": "the messages are no list of roles and contents, or of a role without a template",
     "empty": "no text, or no answer where one is marked",
     "exact_duplicate": "the same text as an earlier document, but for case and white space",
@@ -32,8 +34,6 @@ MIX_REASONS = {
     "benchmark_overlap": "holds a benchmark question",
     "not_wanted": "left out by the source's weight or repeats",
 }
-# Control characters but for tab and line end.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 PARQUET_ROWS = 1000
 
 
@@ -55,6 +55,8 @@ class Made:
     characters: int = 0
     digest: bytes = b""
     signature: Any = None
+    # What was changed in its characters, as `changes_in` names it.
+    changed: tuple[str, ...] = ()
     reason: str = ""
     detail: str = ""
 
@@ -110,6 +112,8 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
         records = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: cannot be read: JSON nested too deeply") from None
     if not isinstance(records, list):
         raise UserError(f"{path}: expected a list of records; one record a line is .jsonl")
     for number, record in enumerate(records, 1):
@@ -152,11 +156,12 @@ def _hub_records(source: SourceSettings) -> Iterator[tuple[str, dict[str, Any]]]
 
 def make(source: SourceSettings, number: int, where: str, raw: Any) -> Made:
     """A record's line in the mixture, or why it has none; `number` counts the source's records from 1."""
+    changed = set[str]()
     try:
-        text, answers = to_text(source, where, raw)
+        text, answers = to_text(source, where, raw, changed)
     except Rejected as rejected:
         return Made(number, reason=rejected.reason, detail=f"{where}: {rejected.detail}")
-    record: dict[str, Any] = {
+    record: MixtureRecord = {
         "id": f"{source.name}/{number}",
         "text": text,
         "title": "",
@@ -169,11 +174,17 @@ def make(source: SourceSettings, number: int, where: str, raw: Any) -> Made:
     if answers is not None:
         record["answers"] = answers
     digest, hashes = digest_of(text), word_hashes(text)
-    return Made(number, dump_line(record), len(text.encode()), len(text), digest, signature(hashes))
+    sizes = (len(text.encode()), len(text))
+    return Made(number, dump_line(record), *sizes, digest, signature(hashes), tuple(sorted(changed)))
 
 
-def to_text(source: SourceSettings, where: str, raw: Any) -> tuple[str, list[list[int]] | None]:
+def to_text(
+    source: SourceSettings, where: str, raw: Any, changed: set[str] | None = None
+) -> tuple[str, list[list[int]] | None]:
     """Text of a record, and where its answers are: [start, end) in characters; None where all of it is to be learnt.
+
+    Args:
+        changed: gets the names of what was changed in the characters.
 
     Raises:
         Rejected: it makes no text.
@@ -185,31 +196,38 @@ def to_text(source: SourceSettings, where: str, raw: Any) -> tuple[str, list[lis
             raise Rejected("bad_record", str(error).removeprefix(f"{where}:").strip()) from None
     if not isinstance(raw, dict):
         raise Rejected("bad_record", f"found {type(raw).__name__}, expected an object")
+    changed = set() if changed is None else changed
     if source.text is not None:
-        text, answers = _field(raw, source.text), None
+        text, answers = _field(raw, source.text, changed), None
     elif source.template is not None:
-        text, answers = _filled(source, raw)
+        text, answers = _filled(source, raw, changed)
     else:
-        text, answers = _conversation(source, raw)
+        text, answers = _conversation(source, raw, changed)
     if not text or answers == []:
         raise Rejected("empty", "no text" if not text else "no answer")
     return text, answers
 
 
-def _field(record: dict[str, Any], name: str) -> str:
+def _field(record: dict[str, Any], name: str, changed: set[str]) -> str:
     value = record.get(name)
+    if isinstance(value, float) and not math.isfinite(value):  # of JSON, too: Python reads NaN, Infinity and 1e400
+        raise Rejected("not_finite", f"{name} is {value}")
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         raise Rejected("missing_field", f"{name} is {type(value).__name__ if name in record else 'missing'}")
-    return normalized(value)
+    return _noted(value, changed)
+
+
+def _noted(text: str, changed: set[str]) -> str:
+    """`normalized`, and a note of what that changes."""
+    changed.update(changes_in(text))
+    return normalized(text)
 
 
 def normalized(text: str) -> str:
-    """Composed characters (Unicode NFC), line ends of one kind, no control characters, nothing blank around it; lone
-    surrogates, which no UTF-8 has, become `?`."""
-    text = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
-    return CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    """The characters that papers are made of, and no others (the pass `unicode_text`), with nothing blank around."""
+    return unicode_text(text).strip()
 
 
 def digest_of(text: str) -> bytes:
@@ -218,16 +236,16 @@ def digest_of(text: str) -> bytes:
     return hashlib.blake2b(folded.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def _filled(source: SourceSettings, record: dict[str, Any]) -> tuple[str, list[list[int]] | None]:
+def _filled(source: SourceSettings, record: dict[str, Any], changed: set[str]) -> tuple[str, list[list[int]] | None]:
     """The template with its fields; values are never read as templates."""
     assert source.template is not None
     wanted = set(source.answers or ())
     text, answers = "", list[list[int]]()
     for literal, name in template_parts(source.template, source.name):
-        text += literal
+        text += unicode_text(literal)
         if not name:
             continue
-        value = _field(record, name)
+        value = _field(record, name, changed)
         if name in wanted and value:
             answers.append([len(text), len(text) + len(value)])
         text += value
@@ -237,7 +255,7 @@ def _filled(source: SourceSettings, record: dict[str, Any]) -> tuple[str, list[l
     return text[start:end], answers if source.answers is not None else None
 
 
-def _conversation(source: SourceSettings, record: dict[str, Any]) -> tuple[str, list[list[int]]]:
+def _conversation(source: SourceSettings, record: dict[str, Any], changed: set[str]) -> tuple[str, list[list[int]]]:
     """Messages one after the other; what the assistant says is an answer, with what ends it."""
     assert source.messages is not None
     messages = record.get(source.messages)
@@ -249,16 +267,25 @@ def _conversation(source: SourceSettings, record: dict[str, Any]) -> tuple[str, 
         role = SPEAKERS.get(role, role) if isinstance(role, str) else role
         if not isinstance(role, str) or role not in source.roles or not isinstance(content, str):
             raise Rejected("bad_messages", f"role {role!r} with {type(content).__name__}")
-        (before, _), *after = template_parts(source.roles[role], source.name)
+        before, after = _around_content(source, role)
         text += before
         start = len(text)
-        text += normalized(content) + "".join(literal for literal, _ in after)
+        text += _noted(content, changed) + after
         if role == "assistant":
             answers.append([start, len(text)])
     whole = text.rstrip()
     lead = len(whole) - len(whole.lstrip())
     spans = [[max(0, start - lead), min(end, len(whole)) - lead] for start, end in answers]
     return whole.lstrip(), [span for span in spans if span[0] < span[1]]
+
+
+def _around_content(source: SourceSettings, role: str) -> tuple[str, str]:
+    """The template's own text before and after a message."""
+    parts = template_parts(source.roles[role], source.name)
+    # A brace of the text itself makes parts without a field, before the field as well.
+    place = [name for _, name in parts].index("content") + 1
+    literals = [unicode_text(literal) for literal, _ in parts]
+    return "".join(literals[:place]), "".join(literals[place:])
 
 
 def make_batch(source: SourceSettings, batch: Sequence[tuple[int, str, Any]]) -> list[Made]:

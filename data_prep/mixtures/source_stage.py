@@ -49,6 +49,8 @@ class Stage:
     # Records read, and the reasons of those that make no text.
     read: int
     rejected: dict[str, int]
+    # Texts by what was changed in their characters (`changes_in` of the pass `unicode_text`).
+    changed: dict[str, int]
     samples: dict[str, list[dict[str, Any]]]
 
     def each_line(self) -> Iterator[bytes]:
@@ -79,13 +81,13 @@ def prepare(source: SourceSettings, work: Path, workers: int, reject_samples: in
     told = json.loads(note.read_text(encoding="utf-8"))
     count = rows.stat().st_size // ROW.itemsize
     table = np.memmap(rows, ROW, "r", shape=(count,)) if count else np.empty(0, ROW)
-    return Stage(source, lines, table, told["read"], told["rejected"], told["samples"])
+    return Stage(source, lines, table, told["read"], told["rejected"], told["changed"], told["samples"])
 
 
 def _make(source: SourceSettings, lines: Path, rows: Path, note: Path, workers: int, reject_samples: int) -> None:
     from tqdm import tqdm
 
-    samples, rejected = Samples(reject_samples), Counter[str]()
+    samples, rejected, changed = Samples(reject_samples), Counter[str](), Counter[str]()
     read = text_bytes = 0
 
     def batches() -> Iterator[list[tuple[int, str, Any]]]:
@@ -106,9 +108,11 @@ def _make(source: SourceSettings, lines: Path, rows: Path, note: Path, workers: 
                 continue
             file.write(made.line)
             table.write(_row(made).tobytes())
+            changed.update(made.changed)
             text_bytes += made.text_bytes
     told = {reason: samples.of(reason) for reason in samples.reasons()}
-    write_json(note, {"read": read, "rejected": dict(rejected), "samples": told})
+    counts = {"rejected": dict(rejected), "changed": dict(sorted(changed.items()))}
+    write_json(note, {"read": read, **counts, "samples": told})
 
 
 def _enough(source: SourceSettings, documents: int, text_bytes: int) -> bool:

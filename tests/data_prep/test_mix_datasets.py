@@ -85,6 +85,23 @@ def test_a_record_has_the_keys_of_the_dataset_and_its_answers(tmp_path: Path) ->
     assert cache.source_sha256 == json.loads((out / "manifest.json").read_text())["splits"]["train"]["sha256"]
 
 
+def test_what_was_changed_in_the_characters_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    texts = [words(number, 40) for number in range(6)]
+    texts[1] += "\u2581a\u2581\u200b"
+    texts[2] += "\u2581e\u0301"
+    records = [{"text": text} for text in texts] + [{"text": "\u2581", "no": 1}, {"no": "\u2581"}]
+    path = write_jsonl(tmp_path / "a.jsonl", records)
+    out = mix(tmp_path, {"val_fraction": 0, "sources": [plain(path), plain(path, name="none", max_documents=1)]})
+    told = json.loads((out / "manifest.json").read_text())["sources"]
+    changed = {"decomposed_characters": 1, "invisible_characters": 1, "sentencepiece_blanks": 3}
+    assert told["plain"]["changed"] == changed and told["none"]["changed"] == {}
+    assert {entry["text"] for entry in split(out)} >= {f"{words(1, 40)}_a_", f"{words(2, 40)}_é", "_"}
+    shown = capsys.readouterr().out
+    assert all(f"  {what:<26}{count:>10,}  texts" in shown for what, count in changed.items())
+    page = (out / "report/report.html").read_text()
+    assert "<td>sentencepiece blanks</td><td>3</td><td>0</td>" in page
+
+
 def test_numbered_compressed_files(tmp_path: Path) -> None:
     base, first, _ = two_sources(tmp_path)
     mixture = base | {"sources": [plain(first, name="a", repeats=3)]}

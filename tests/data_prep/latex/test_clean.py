@@ -201,6 +201,14 @@ def test_pass(name, source, expected):
     assert FUNCTIONS[name](source) == expected
 
 
+def test_changed_characters_are_told():
+    cases = {raw: cleaned for raw, cleaned in CASES["unicode_text"].values()}
+    singles = {character: unicode_text.unicode_text(character) for character in map(chr, [*range(0x10000), 0xF0000])}
+    told = {raw: unicode_text.changes_in(raw) for raw in {**cases, **singles}}
+    assert [raw for raw, cleaned in (cases | singles).items() if bool(told[raw]) != (raw != cleaned)] == []
+    assert {name for names in told.values() for name in names} == {*unicode_text.CHANGES, unicode_text.DECOMPOSED}
+
+
 KNOBS = {
     "tables_dropped": (
         {"tables": "drop"},

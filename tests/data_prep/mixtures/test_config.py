@@ -46,6 +46,27 @@ def test_a_wrong_mixture_is_named(tmp_path: Path, change: dict, message: str) ->
         mix(tmp_path, {"sources": [entry]} | change)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"m\.json:1:2: not valid JSON"),
+        ("[" * 200_000, r"m\.json: not valid JSON"),
+        (f'{{"seed": {"1" * 5000}}}', r"m\.json: not valid JSON: Exceeds the limit"),
+        ('{"sources": [{"name": "a", "weight": NaN}]}', r"'sources\[0\].weight' is nan, must be at least 0"),
+        (
+            '{"sources": [{"name": "a", "repeats": 1e400}]}',
+            r"'sources\[0\].repeats' is inf, must be between 0 and 1000",
+        ),
+        ('{"val_fraction": -Infinity, "sources": [{}]}', "'val_fraction' is -inf, must be between 0 and 0.5"),
+    ],
+    ids=["cut", "nested", "digits", "nan", "inf", "-inf"],
+)
+def test_a_mixture_file_that_is_no_json_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_mixture(tmp_path / "m.json")
+
+
 def test_the_example_is_a_mixture() -> None:
     mixture = load_mixture(ROOT / "examples/post_training/mixture.json")
     assert [source.name for source in mixture.sources] == ["problems", "papers"]
