@@ -156,6 +156,9 @@ def load_model(folder: Path, device: str | None = None, name: str | None = None)
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    from training.model import without_cudnn_attention
+
+    without_cudnn_attention()
     logging.set_verbosity_error()  # what it warns of is told below, in one line
     logging.disable_progress_bar()  # of reading weights: seconds, and in the way of the text that follows
     place = find_device(device)

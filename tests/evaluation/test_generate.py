@@ -51,6 +51,14 @@ def test_a_seed_decides_the_text(folder: Path, capsys: pytest.CaptureFixture[str
     assert first != run(folder, capsys, "--seed", "2")
 
 
+def test_attention_of_gpus_is_not_left_to_cudnn(folder: Path) -> None:
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load_model(folder, "cpu")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_temperature_zero_takes_the_likeliest(loaded) -> None:
     import torch
 

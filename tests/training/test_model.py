@@ -135,7 +135,7 @@ def test_dtype_is_that_of_the_configuration():
     assert {p.dtype for p in build_model(settings).parameters()} == {torch.bfloat16}
 
 
-def places(learnt):
+def places(learnt: torch.Tensor) -> torch.Tensor:
     """Of the targets that are, as MicroBatch has them; `learnt` bool [batch, length + 1]."""
     return learnt[:, 1:].flatten().nonzero()[:, 0]
 
@@ -208,5 +208,6 @@ def test_attention_of_gpus_is_not_left_to_cudnn():
 
 
 def test_an_export_names_no_attention_of_ours(tmp_path):
-    build_model(load_settings(overrides=TINY)).save_pretrained(tmp_path)
+    model: Any = build_model(load_settings(overrides=TINY))
+    model.save_pretrained(tmp_path)
     assert "sdpa" not in (tmp_path / "config.json").read_text()
