@@ -139,7 +139,7 @@ def gpu_utilization(device: Any) -> float | None:
 
 def _reason(error: Exception) -> str:
     """What an error says, in a line; some have nothing but their name."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
 
 
 class MetricsLog:

@@ -123,7 +123,7 @@ def test_a_project_that_the_package_refuses_does_not_end_the_run(server, tmp_pat
     ("error", "told"),
     [
         (ModuleNotFoundError("No module named 'wandb'"), "ModuleNotFoundError: No module named 'wandb'"),
-        (TypeError("Descriptors cannot be created directly."), "TypeError: Descriptors cannot be created directly."),
+        (TypeError("Descriptors cannot be created directly."), "TypeError: Descriptors cannot be created directly; "),
         (None, "ImportError: cannot import name 'init' from 'wandb'"),  # a folder of that name, as runs have one
     ],
 )
