@@ -15,10 +15,12 @@ _UNWANTED = {
     "replacement_characters": "\ufff9-\uffff",
 }
 _ALL_UNWANTED = re.compile(f"[{''.join(_UNWANTED.values())}]")
-_LINE_ENDS = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
+_OTHER_LINE_ENDS = "\r\x0c\x85\u2028\u2029"
+_LINE_ENDS = re.compile(f"\r\n|[{_OTHER_LINE_ENDS}]")
 # U+2581 is SentencePiece's own mark for a blank.
 _BLANKS = {"\u2581": "_", "\xa0": " "}
-_UNUSUAL = re.compile(f"{_ALL_UNWANTED.pattern}|{_LINE_ENDS.pattern}|[{''.join(_BLANKS)}]")
+# One class: an alternation takes five times as long.
+_UNUSUAL = re.compile(f"[{''.join(_UNWANTED.values())}{_OTHER_LINE_ENDS}{''.join(_BLANKS)}]")
 _ASCII_WANTED = bytes([*b"\t\n", *range(0x20, 0x7F)])
 
 # What the pass changes, each with how it is found.
