@@ -302,10 +302,16 @@ class Trainer(Startup):
         if must:
             self._saved(self.checkpoints.finish(), must)
         if self.log is not None:
-            try:
-                plot_metrics(self.run.folder)
-            except OSError as error:
-                self._say(f"note: {self.run.folder / 'loss.png'}: {error.strerror} (errno {error.errno})")
+            self._plot()
+
+    def _plot(self) -> str:
+        """Draw loss.png; what became of it. No reason to end a run: report_run.py draws it from metrics.jsonl again."""
+        path = self.run.folder / "loss.png"
+        try:
+            return str(plot_metrics(self.run.folder))
+        except (OSError, ImportError) as error:
+            self._say(f"note: {path}: not drawn: {error}")
+            return "not drawn"
 
     def _saved(self, failed: str | None, must: bool = False) -> None:
         """What came of a checkpoint: one that failed is told, and training goes on to the next."""
@@ -356,7 +362,7 @@ class Trainer(Startup):
         self.log.write({"step": step, "val_by_category": categories})
         for name, record in list(categories.items())[:CATEGORIES_SHOWN]:
             print(f"  {name:<20} {record['bits_per_byte']:.4f} bits per byte, {record['tokens']:,} tokens")
-        plot = plot_metrics(self.run.folder)
+        plot = self._plot()
         self.watchdog.beat("export")
         export = export_model(self.engine.module.model, self.run, self.settings, self.tokenizer_folder)
         note_finished(self.run, step, early)
