@@ -15,6 +15,7 @@ from data_prep.archive.flatten import flatten
 from data_prep.archive.formats import read_archive
 from data_prep.latex.balance import imbalances
 from data_prep.latex.clean import clean, steps
+from data_prep.latex.passes.unicode_text import unicode_text
 from data_prep.screening.language import judge
 from data_prep.screening.quality import measure, quality_reason
 from data_prep.screening.reasons import Rejected
@@ -101,7 +102,7 @@ def with_metadata(text: str, metadata: Mapping[str, Any] | None) -> str:
     """`text` with the metadata's title and abstract in front where the source gives none (not even by hand)."""
     if not metadata:
         return text
-    title, abstract = (" ".join(str(metadata.get(key) or "").split()) for key in ("title", "abstract"))
+    title, abstract = (" ".join(unicode_text(str(metadata.get(key) or "")).split()) for key in ("title", "abstract"))
     head, rest = "", text
     if text.startswith("\\title{"):
         head, _, rest = text.partition("\n\n")

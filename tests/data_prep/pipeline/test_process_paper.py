@@ -74,6 +74,13 @@ def test_metadata_fills_what_the_source_lacks():
     assert with_metadata("Body", None) == "Body"
 
 
+def test_metadata_is_cleaned_of_the_characters_that_papers_are():
+    odd = {"title": "On\u200b stri\u2581ngs\ufeff", "abstract": "Poincare\u0301\x07 maps\u2028of\xa0one \ud800kind."}
+    assert with_metadata("Body", odd) == (
+        "\\title{On stri_ngs}\n\n\\begin{abstract}\nPoincar\u00e9 maps of one kind.\n\\end{abstract}\n\nBody"
+    )
+
+
 def test_what_the_metadata_adds_is_no_text_of_the_source():
     references = (
         "\\begin{thebibliography}{9}" + "\\bibitem{a} A. Author, A paper, 1999.\n" * 99 + "\\end{thebibliography}"
