@@ -38,12 +38,19 @@ from tools.sample.grammar import Paper, between, pick, write_paper
 from tools.sample.packing import gzip_bytes, manifest_entry, small_pdf, source_archive, tar_bytes
 
 # Of this generator's output: a change of the text or of the layout gets a new number, so that old samples show.
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
+# The version that wrote small samples (see SMALL) as this one does; larger ones had ids that arXiv does not give.
+SAME_SMALL_SAMPLES = 3
 METADATA_NAME = "arxiv-metadata-oai-snapshot.json"
-MIN_PAPERS = 40
+MIN_PAPERS, MAX_PAPERS = 40, 1_000_000
 # Months of the bulk tars, old identifiers (before April 2007) and new ones; the fuller ones are cut into two tars.
 OLD_MONTHS = ("0309", "0502")
 MONTHS = ("0806", "1211", "1509", "1803", "2105", "2401")
+# Papers that a month can number: by the three digits of old identifiers, by the four of the next, and, where there are
+# five, about as many as arXiv's busiest months had. What does not fit goes to the next months.
+LAST_NUMBERS = {3: 999, 4: 9_999, 5: 20_000}
+# A sample of so many ordinary papers fits into the months above.
+SMALL = LAST_NUMBERS[3] * len(OLD_MONTHS + MONTHS)
 PAPERS_PER_TAR = 40
 LICENSES = (
     "http://arxiv.org/licenses/nonexclusive-distrib/1.0/",
@@ -78,15 +85,34 @@ class Entry:
 
 @dataclass
 class Ids:
-    """Hands out identifiers in the shape of their month: `math/0309001`, `0806.0001`, `2401.00001`."""
+    """Hands out identifiers in the shape of their month: `math/0309001`, `0806.0001`, `2401.00001`.
+
+    A month whose numbers are used up passes what comes on to the next one.
+    """
 
     used: dict[str, int] = field(default_factory=dict)
 
     def take(self, month: str, archive: str = "math") -> str:
+        while self.used.get(month, 0) == LAST_NUMBERS[digits(month)]:
+            month = next_month(month)
         number = self.used[month] = self.used.get(month, 0) + 1
-        if month in OLD_MONTHS:
-            return f"{archive}/{month}{number:03d}"
-        return f"{month}.{number:0{4 if month < '1501' else 5}d}"
+        numbered = f"{number:0{digits(month)}d}"
+        return f"{archive}/{month}{numbered}" if digits(month) == 3 else f"{month}.{numbered}"
+
+    def months(self) -> list[str]:
+        """The months that have papers, in order."""
+        return sorted(self.used)
+
+
+def digits(month: str) -> int:
+    """Digits of a paper's number within its month "YYMM" of this century: the new identifiers came with 0704."""
+    return 3 if month < "0704" else 4 if month < "1501" else 5
+
+
+def next_month(month: str) -> str:
+    """ "0312" -> "0401"."""
+    year, number = int(month[:2]), int(month[2:])
+    return f"{year + number // 12:02d}{number % 12 + 1:02d}"
 
 
 def month_of(paper_id: str) -> str:
@@ -250,7 +276,7 @@ def write_corpus(folder: Path, papers: int, seed: int) -> dict[str, Any]:
 
     (folder / "src").mkdir()
     files, manifest, unpacked = {METADATA_NAME: len(lines)}, [], 0
-    for month in OLD_MONTHS + MONTHS:
+    for month in ids.months():
         members = sorted((e for e in entries if month_of(e.id) == month and e.data is not None), key=lambda e: e.member)
         for number, start in enumerate(range(0, len(members), PAPERS_PER_TAR), 1):
             part = {e.member: e.data or b"" for e in members[start : start + PAPERS_PER_TAR]}
@@ -264,7 +290,7 @@ def write_corpus(folder: Path, papers: int, seed: int) -> dict[str, Any]:
     files["src/arXiv_src_manifest.xml"] = len(xml)
     unpacked = sum(len(paper.single_file()) for _, paper in ordinary)
     truth = {
-        "arguments": {"papers": papers, "seed": seed, "generator": GENERATOR_VERSION},
+        "arguments": arguments_of(papers, seed),
         "metadata_records": len(records),
         "archives": sum(e.data is not None for e in entries),
         "ordinary_papers": len(ordinary),
@@ -275,6 +301,12 @@ def write_corpus(folder: Path, papers: int, seed: int) -> dict[str, Any]:
     # Written last: a folder without it is not a finished sample.
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return truth
+
+
+def arguments_of(papers: int, seed: int) -> dict[str, int]:
+    """What decides about the bytes of a sample."""
+    version = SAME_SMALL_SAMPLES if papers <= SMALL else GENERATOR_VERSION
+    return {"papers": papers, "seed": seed, "generator": version}
 
 
 def existing_sample(folder: Path, papers: int, seed: int) -> dict[str, Any] | None:
@@ -292,7 +324,7 @@ def existing_sample(folder: Path, papers: int, seed: int) -> dict[str, Any] | No
         files = truth["files"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: exists and is not a sample corpus of this tool; {advice}") from None
-    wanted = {"papers": papers, "seed": seed, "generator": GENERATOR_VERSION}
+    wanted = arguments_of(papers, seed)
     if arguments != wanted:
         raise UserError(f"{folder}: holds a sample made with {arguments}, asked for is {wanted}; {advice}")
     for name, size in files.items():
@@ -329,6 +361,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_from_args(args)
     if args.papers < MIN_PAPERS:
         raise UserError(f"--papers {args.papers}: at least {MIN_PAPERS}, so that every month has some")
+    if args.papers > MAX_PAPERS:
+        raise UserError(
+            f"--papers {args.papers}: at most {MAX_PAPERS}; with more, months that are still to come would be filled"
+        )
     if args.out is None and args.config == DEFAULT_CONFIG:
         raise UserError("give --out FOLDER (the folder of config.json is meant for arXiv's real data)")
     folder = args.out.absolute() if args.out else project_path(settings.data.metadata).parent

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
+import itertools
 import json
+import random
 import re
+import shutil
 import tarfile
 import xml.etree.ElementTree as ElementTree
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.errors import UserError
-from tools.make_sample_corpus import main
+from data_prep.papers.archives import list_archives
+from data_prep.papers.ids import month_of, paper_id_of
+from data_prep.papers.metadata import first_year, read_snapshot, record_problem
+from tools import make_sample_corpus
+from tools.make_sample_corpus import Ids, main, ordinary_papers, planted_papers
+from tools.sample.grammar import Paper, write_paper
 
 PAPERS = 48
 
@@ -156,5 +167,74 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_arguments_are_checked(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least 40"):
         main(["--out", str(tmp_path / "x"), "--papers", "3"])
+    with pytest.raises(UserError, match="at most 1000000"):
+        main(["--out", str(tmp_path / "x"), "--papers", "1000001"])
     with pytest.raises(UserError, match="--out"):
         main([])
+
+
+def test_a_large_sample_has_identifiers_that_arxiv_could_have_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many papers as fill the old months many times over; each has the same text and no archive, to be quick."""
+    paper = write_paper(random.Random(0), scale=0.1)
+    archives = itertools.cycle(("math.AG", "hep-th", "cs.LG", "stat.ML", "math-ph"))
+
+    def same_paper(rng: random.Random, **how: Any) -> Paper:
+        return dataclasses.replace(paper, categories=next(archives), sections=list(paper.sections))
+
+    monkeypatch.setattr(make_sample_corpus, "write_paper", same_paper)
+    monkeypatch.setattr(make_sample_corpus, "source_archive", lambda *arguments, **how: b"")
+    ids = Ids()
+    ordinary = ordinary_papers(0, 24_000, ids)
+    planted, _ = planted_papers(0, ordinary, ids)
+    entries = [entry for entry, _ in ordinary] + planted
+    assert len({entry.id for entry in entries}) == len(entries) > 24_000
+    for entry in entries:
+        assert paper_id_of(entry.id) == (entry.id, None), entry.id
+        assert paper_id_of(entry.member) == (entry.id, None), entry.member
+        month, number = month_of(entry.id), entry.id.rpartition("/")[2][4:].lstrip(".")
+        old, four, five = "/" in entry.id, len(number) == 4, len(number) == 5
+        assert (old, four, five) == (month < "200704", "200704" <= month < "201501", month >= "201501"), entry.id
+        assert "200309" <= month <= "202412" and 1 <= int(number) <= 20_000, entry.id
+        if entry.record:
+            assert record_problem(entry.record) is None
+            created = parsedate_to_datetime(entry.record["versions"][0]["created"])
+            assert f"{created:%Y%m}" == month and first_year(entry.record) == int(month[:4])
+
+
+def test_numbers_run_on_from_month_to_month_and_year_to_year() -> None:
+    ids = Ids({"0412": 998, "0703": 999, "1412": 9_999})
+    assert [ids.take("0412", "hep-th") for _ in range(2)] == ["hep-th/0412999", "hep-th/0501001"]
+    assert (ids.take("0703"), ids.take("1412"), ids.take("1412")) == ("0704.0001", "1501.00001", "1501.00002")
+
+
+def test_a_sample_whose_months_are_full_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With months of three papers: archives in the tars of their months, and a manifest that lists them all."""
+    monkeypatch.setattr(make_sample_corpus, "LAST_NUMBERS", {3: 3, 4: 4, 5: 5})
+    assert main(["--out", str(tmp_path / "raw"), "--papers", "48"]) == 0
+    truth = json.loads((tmp_path / "raw" / "truth.json").read_text())
+    problems: list[str] = []
+    archives = list_archives(tmp_path / "raw" / "src", problems)
+    assert problems == [] and len(archives) == truth["archives"] == len({archive.paper_id for archive in archives})
+    assert all(month_of(archive.paper_id)[2:] == archive.name[:4] for archive in archives)
+    lines = list(read_snapshot(tmp_path / "raw" / "arxiv-metadata-oai-snapshot.json"))
+    assert len(lines) == truth["metadata_records"] and [line.problem for line in lines if line.record is None] == []
+
+
+def test_a_large_sample_of_an_earlier_version_is_not_taken_for_one_of_this(corpus: Path, tmp_path: Path) -> None:
+    assert make_sample_corpus.arguments_of(7_992, 0)["generator"] == 3  # the same bytes as ever
+    shutil.copytree(corpus, tmp_path / "raw")
+    truth = json.loads((corpus / "truth.json").read_text())
+    truth["arguments"]["papers"] = 60_000
+    (tmp_path / "raw" / "truth.json").write_text(json.dumps(truth))
+    with pytest.raises(UserError, match=r"'generator': 3\}, asked for is .*'generator': 4\}; remove it"):
+        main(["--out", str(tmp_path / "raw"), "--papers", "60000"])
+
+
+def test_a_small_sample_is_the_same_as_ever() -> None:
+    """The figures of the quickstart depend on it. Sizes of archives depend on zlib too, so the texts are compared."""
+    ids = Ids()
+    whole = hashlib.sha256()
+    for entry, paper in ordinary_papers(0, PAPERS, ids):
+        assert entry.record
+        whole.update(json.dumps(entry.record, sort_keys=True).encode() + paper.single_file().encode())
+    assert whole.hexdigest() == "49f585c65f863a3043ddd5db563ed8cde72e96c6f7ed4c971f5de873acd35dda"
