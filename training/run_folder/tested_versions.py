@@ -1,4 +1,5 @@
-"""The versions of Python, torch, transformers and DeepSpeed that the tests have passed on together.
+"""The versions of Python, torch, transformers and DeepSpeed that the tests of tokenizer/ and training/ have passed on
+together; README.md says where all tests have.
 
 requirements.txt pins one set for each Python. Others may work; `train.py --check` says that nobody has looked.
 """
