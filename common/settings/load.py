@@ -66,6 +66,8 @@ def load_settings(config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] 
         raise UserError(f"{config}: cannot be read: {error}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{config}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
+        raise UserError(f"{config}: cannot be read: {error}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{config}: expected a JSON object at the top, found {type(raw).__name__}")
     for override in overrides:
@@ -97,6 +99,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text  # a bare word is a string
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--set {key}: cannot be read: {error}") from None
     *parents, last = key.split(".")
     if len(parents) > 1 and parents[0] in SECTIONS:
         raise UserError(f"--set {override}: no such key; {_nearest(key, _all_keys())}")

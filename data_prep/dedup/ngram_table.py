@@ -185,7 +185,7 @@ def _texts(path: Path) -> Iterator[str]:
     elif path.suffix == ".json":
         try:
             yield from _strings(json.loads(_read(path)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not valid JSON: {error}") from None
     else:
         for record in read_jsonl(path):

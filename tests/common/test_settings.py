@@ -116,6 +116,12 @@ def test_bad_files_are_refused(tmp_path):
     path.write_text('{"vocab_size": 1,\n oops}')
     with pytest.raises(UserError, match=r"config\.json:2:2: not valid JSON"):
         load_settings(path)
+    for content in ('{"vocab_size": ' + "9" * 5000 + "}", "[" * 100_000):
+        path.write_text(content)
+        with pytest.raises(UserError, match=r"config\.json: cannot be read: "):
+            load_settings(path)
+    with pytest.raises(UserError, match="--set vocab_size: cannot be read: "):
+        load_settings(overrides=["vocab_size=" + "9" * 5000])
     path.write_text("[]")
     with pytest.raises(UserError, match="expected a JSON object"):
         load_settings(path)

@@ -79,9 +79,10 @@ def test_questions_that_cannot_be_read(tmp_path):
         read_questions(tmp_path / "absent")
     with pytest.raises(UserError, match=r"no \.jsonl, \.json or \.txt"):
         read_questions(tmp_path)
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(UserError, match=r"a\.json: not valid JSON"):
-        read_questions(tmp_path)
+    for content in ("{", "[" * 100_000, "9" * 5000):
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(UserError, match=r"a\.json: not valid JSON"):
+            read_questions(tmp_path)
     (tmp_path / "a.json").unlink()
     (tmp_path / "a.jsonl").write_text('{"q": 1}\nnot json\n')
     with pytest.raises(UserError, match=r"a\.jsonl:2"):
