@@ -77,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="leave each paper of the dataset in OUT in its cluster and split, and add the new ones",
     )
     parser.add_argument(
-        "--show", metavar="ID", help="print one paper before, after, and after each pass (no dataset is written)"
+        "--show",
+        metavar="ID",
+        help="print one paper before, after, and after each pass, and what became of it (no dataset is written)",
     )
     parser.add_argument(
         "--accept-stale",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from common.errors import UserError
 from data_prep.papers.ids import order_key
@@ -88,6 +88,28 @@ def read(path: Path, documents: Iterable[Document], count: int) -> Frozen:
         names[number] = name
         cluster[members] = number
     return Frozen(known, cluster, split, outcome, names, missing)
+
+
+class Assignment(NamedTuple):
+    """A line of the ledger."""
+
+    id: str
+    cluster: str
+    split: str
+    outcome: str
+
+
+def cluster_of(path: Path, paper_id: str) -> list[Assignment]:
+    """The paper's line of the ledger and then those of the others of its cluster; none where it has no line.
+
+    Raises:
+        UserError: a damaged ledger.
+    """
+    own = next((row for row in _rows(path) if row[0] == paper_id), None)
+    if own is None:
+        return []
+    others = (row for row in _rows(path) if row[1] == own[1] and row[0] != paper_id)
+    return [Assignment(*row) for row in (own, *others)]
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
