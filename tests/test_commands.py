@@ -26,6 +26,7 @@ TAKE_NO_CONFIGURATION = {
     "data_prep/report.py",
     "benchmarks/gpu/step.py",
     "benchmarks/data/mixture.py",
+    "tools/check_gpu.py",
     "tools/check_style.py",
     "tools/make_problem_set.py",
     "benchmarks/tokenizer/token_cache.py",
