@@ -15,6 +15,11 @@ from common.settings.load import Settings
 # figures, to be measured there by benchmarks/training/train_gpu.py.
 AUTO_LOSS = {"cpu": "chunked", "cuda": "chunked"}
 AUTO_LAYERS = {"cpu": "torch", "cuda": "liger"}
+# Precisions in which others compute the loss well: torch adds it up in the model's, Liger divides its gradients before
+# DeepSpeed's loss scale multiplies them. (Elsewhere training.loss gives them fp32, which is slow.)
+LOSS_DTYPES = {"torch": ("float32",), "liger": ("float32", "bfloat16")}
+# Names of the activation that Liger's MLP computes, whatever the model's is.
+LIGER_ACTIVATIONS = ("silu", "swish")
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,20 @@ def liger_is_here() -> bool:
     return importlib.util.find_spec("liger_kernel") is not None
 
 
+def _unfit(loss: str, dtype: str) -> str:
+    """Why this loss is not to be taken for a model of `dtype` here; empty where it is."""
+    if loss in LOSS_DTYPES and dtype not in LOSS_DTYPES[loss]:
+        return f"{loss}'s loss is exact in {' and '.join(LOSS_DTYPES[loss])}, dtype is {dtype}"
+    if loss == "torch":
+        import torch
+
+        if not hasattr(torch.nn.functional, "linear_cross_entropy"):
+            return f"torch {torch.__version__} has no linear_cross_entropy"
+    return ""
+
+
 def resolve_kernels(settings: Settings, cuda: bool) -> Kernels:
     """The pieces for a run of `settings` on a GPU or on the CPU."""
-    import torch
-
     train, device, notes = settings.train, "cuda" if cuda else "cpu", []
     liger = cuda and liger_is_here()
 
@@ -49,8 +64,8 @@ def resolve_kernels(settings: Settings, cuda: bool) -> Kernels:
             if wanted != "auto" or cuda:
                 notes.append(f"train.{knob}: liger {why}; going on with our own")
             return "chunked" if knob == "loss_kernel" else "torch"
-        if choice == "torch" and knob == "loss_kernel" and not hasattr(torch.nn.functional, "linear_cross_entropy"):
-            notes.append(f"train.{knob}: torch {torch.__version__} has no linear_cross_entropy; going on with our own")
+        if knob == "loss_kernel" and (why := _unfit(choice, settings.model.dtype)):
+            notes.append(f"train.{knob}: {why}; going on with our own")
             return "chunked"
         return choice
 
@@ -58,9 +73,14 @@ def resolve_kernels(settings: Settings, cuda: bool) -> Kernels:
     if compile_layers and not cuda and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         notes.append("train.compile: needs a C++ compiler on the CPU; going on without")
         compile_layers = False
+    loss = usable(train.loss_kernel, "loss_kernel", AUTO_LOSS[device])
+    layers = usable(train.layer_kernels, "layer_kernels", AUTO_LAYERS[device])
+    if layers == "liger" and settings.model.hidden_act not in LIGER_ACTIVATIONS:
+        activation = settings.model.hidden_act
+        notes.append(f"train.layer_kernels: liger's MLP computes silu, hidden_act is {activation}; the MLP is our own")
     return Kernels(
-        loss=usable(train.loss_kernel, "loss_kernel", AUTO_LOSS[device]),
-        layers=usable(train.layer_kernels, "layer_kernels", AUTO_LAYERS[device]),
+        loss=loss,
+        layers=layers,
         attention=train.attention,
         fused_adamw=train.fused_adamw,
         compile=compile_layers,

@@ -29,6 +29,8 @@ from common.cli import add_config_arguments, run_command, settings_from_args
 
 NAMES = ("full", "chunked", "torch", "liger")
 REPEATS = 3
+# What DeepSpeed multiplies the loss by, so that fp16 can hold its gradients.
+LOSS_SCALE = {"float16": 2.0**16}
 
 
 def measure(kernel: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def measure(kernel: str, args: argparse.Namespace) -> dict[str, Any]:
     head = (torch.randn(args.vocabulary, args.hidden, generator=generator) * 0.02).to(args.device, dtype)
     head.requires_grad_()
     targets = torch.randint(0, args.vocabulary, (args.tokens,), generator=generator).to(args.device)
+    scale = LOSS_SCALE.get(args.dtype, 1.0)
 
     def peak() -> int:
         if cuda:
@@ -54,7 +57,7 @@ def measure(kernel: str, args: argparse.Namespace) -> dict[str, Any]:
 
     def once() -> list[Any]:
         loss = mean_loss(kernel, hidden, head, targets)
-        return [loss.detach(), *torch.autograd.grad(loss, (hidden, head))]
+        return [loss.detach(), *torch.autograd.grad(loss * scale, (hidden, head))]
 
     before, seconds = peak(), []
     for _ in range(REPEATS):
@@ -68,7 +71,7 @@ def measure(kernel: str, args: argparse.Namespace) -> dict[str, Any]:
     used = peak() - before
     wide: list[Any] = [tensor.detach().float().requires_grad_() for tensor in (hidden, head)]
     loss = mean_loss("full", wide[0], wide[1], targets)
-    exact = [loss.detach(), *torch.autograd.grad(loss, wide)]
+    exact = [loss.detach(), *torch.autograd.grad(loss * scale, wide)]
     errors = [((got.float() - want).norm() / want.norm()).item() for got, want in zip(found, exact, strict=True)]
     return {"seconds": min(seconds), "bytes": used, "errors": errors}
 
@@ -133,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=2048, help="tokens of a micro-batch (default: 2048)")
     parser.add_argument("--hidden", type=int, help="hidden size (default: the configuration's)")
     parser.add_argument("--vocabulary", type=int, help="entries (default: the configuration's)")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
     parser.add_argument("--rounds", type=int, default=3)

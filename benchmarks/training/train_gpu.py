@@ -47,7 +47,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "published, chunked loss": {**PUBLISHED, "loss_kernel": "chunked"},
     "ours": OURS,
     "ours, full loss": {**OURS, "loss_kernel": "full"},
-    "ours, loss of torch": {**OURS, "loss_kernel": "torch"},
     "ours, loss of Liger": {**OURS, "loss_kernel": "liger"},
     "ours, layers of transformers": {**OURS, "layer_kernels": "torch"},
     "ours, layers of Liger": {**OURS, "layer_kernels": "liger"},

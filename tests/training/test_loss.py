@@ -2,10 +2,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.helpers.kernels import TORCH_LOSS
 from training import loss as loss_module
 from training.loss import KERNELS, mean_loss, token_losses
 
-KINDS = ["chunked", "full", "torch"]
+KINDS = ["chunked", "full", TORCH_LOSS]
+# Largest relative error of the loss, and of both gradients, against fp64 of the same numbers: a few roundings.
+TOLERANCES = {torch.float32: (1e-6, 1e-5), torch.bfloat16: (1e-4, 2**-8), torch.float16: (1e-5, 2**-10)}
+# What DeepSpeed multiplies the loss by: one over the micro-batches of a step, times in fp16 its loss scale.
+UPSTREAM = {torch.float32: (1 / 7,), torch.bfloat16: (1 / 7,), torch.float16: (2.0**16, 2.0**16 / 32)}
 
 
 def rows(dtype, tokens=23, hidden=16, vocabulary=50):
@@ -44,6 +49,47 @@ def test_in_bfloat16_the_error_is_that_of_its_rounding(kernel):
         assert (got.double() - want).norm() < 0.02 * want.norm()
 
 
+def many_small_gradients(dtype):
+    """2,048 tokens and 8,000 entries about as probable, three quarters of them no target."""
+    states, head, targets = rows(dtype, tokens=2048, hidden=8, vocabulary=8000)
+    return states, (head.detach() * 0.1).requires_grad_(), targets % 2000
+
+
+def errors(kernel, given, upstream):
+    """Relative errors of the loss, of both gradients, and of the head's at entries that are no target."""
+    _, head, targets = given
+    loss = mean_loss(kernel, *given)
+    assert loss.dtype == torch.float32
+    gradients, wanted = torch.autograd.grad(upstream * loss, given[:2]), exact(*given)
+    found = [loss.detach(), *(gradient.double() / upstream for gradient in gradients)]
+    rare = torch.ones(len(head), dtype=torch.bool, device=head.device)
+    rare[targets] = False
+    pairs = [*zip(found, wanted, strict=True), (found[2][rare], wanted[2][rare])]
+    return [((got.double() - want).norm() / want.norm()).item() for got, want in pairs]
+
+
+@pytest.mark.parametrize("kernel", KINDS)
+@pytest.mark.parametrize(("dtype", "upstream"), [(dtype, value) for dtype in UPSTREAM for value in UPSTREAM[dtype]])
+def test_small_gradients_are_as_exact_as_their_precision(kernel, dtype, upstream):
+    value, *gradients = errors(kernel, many_small_gradients(dtype), upstream)
+    assert value < TOLERANCES[dtype][0] and max(gradients) < TOLERANCES[dtype][1], (value, gradients)
+
+
+def test_gradients_that_fp16_cannot_hold_are_infinite():
+    """DeepSpeed looks for them, skips the step and lowers its loss scale."""
+    given = rows(torch.float16)
+    gradients = torch.autograd.grad(2.0**30 * mean_loss("chunked", *given), given[:2])
+    assert all(gradient.isinf().any() for gradient in gradients)
+
+
+def test_a_second_backward_pass_is_an_error():
+    states, head, targets = rows(torch.float32)
+    loss = mean_loss("chunked", states, head, targets)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_losses_of_tokens_average_to_the_mean(monkeypatch):
     monkeypatch.setattr(loss_module, "LOSS_CHUNK_TOKENS", 5)
     states, head, targets = rows(torch.float32)
@@ -61,14 +107,14 @@ def test_without_gradients_none_are_made():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
-def test_on_a_gpu(kernel):
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_on_a_gpu(kernel, dtype):
     if kernel == "liger":
         pytest.importorskip("liger_kernel")
     if kernel == "torch" and not hasattr(F, "linear_cross_entropy"):
         pytest.skip(f"torch {torch.__version__} has no linear_cross_entropy")
-    made = rows(torch.bfloat16, tokens=5000, hidden=256, vocabulary=32000)
+    made = rows(dtype, tokens=5000, hidden=256, vocabulary=32000)
     states, head = (tensor.detach().cuda().requires_grad_() for tensor in made[:2])
-    loss = mean_loss(kernel, states, head, made[2].cuda())
-    found = [loss.detach(), *torch.autograd.grad(loss, (states, head))]
-    for got, want in zip(found, exact(states, head, made[2].cuda()), strict=True):
-        assert (got.double() - want).norm() < 0.02 * want.norm()
+    given = (states, head, made[2].cuda())
+    for upstream in UPSTREAM[dtype]:
+        assert max(errors(kernel, given, upstream)[:3]) < 0.02

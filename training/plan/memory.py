@@ -9,7 +9,7 @@ from typing import Any
 from common.settings.load import Settings
 from common.settings.model import ModelSettings
 from common.settings.train import TrainSettings
-from training.kernels import AUTO_LAYERS, AUTO_LOSS, liger_is_here
+from training.kernels import LIGER_ACTIVATIONS, resolve_kernels
 from training.plan.parameters import count_parameters, widths
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -128,10 +128,10 @@ def _activations(settings: Settings, checkpointed: int, cuda: bool) -> tuple[int
     model, train = settings.model, settings.train
     width, hidden, wide = BYTES[model.dtype], model.hidden_size, model.intermediate_size
     tokens = train.micro_batch_size * train.seq_len
-    liger = uses_liger(settings, cuda)
+    liger = resolve_kernels(settings, cuda).layers == "liger"
     rows = tokens * hidden * width  # one hidden state for each token
     norm = rows + 4 * tokens if liger else 4 * tokens * hidden + rows + 4 * tokens
-    mlp = (3 if liger else 4) * tokens * wide * width
+    mlp = (3 if liger and model.hidden_act in LIGER_ACTIVATIONS else 4) * tokens * wide * width
     layer = 2 * (norm + rows) + _attention(settings) + mlp
 
     again = set(checkpointed_layers(checkpointed, model.num_hidden_layers))
@@ -153,34 +153,29 @@ def _activations(settings: Settings, checkpointed: int, cuda: bool) -> tuple[int
     return saved, loss_bytes(settings, cuda), most - saved
 
 
-def uses_liger(settings: Settings, cuda: bool) -> bool:
-    """Whether norms and MLP are Liger's here."""
-    wanted = settings.train.layer_kernels
-    return cuda and liger_is_here() and (AUTO_LAYERS["cuda"] if wanted == "auto" else wanted) == "liger"
-
-
 def loss_bytes(settings: Settings, cuda: bool) -> int:
     """Bytes that the loss needs at its height: logits of as many tokens as its kernel takes at a time, and gradients.
 
     `full` holds three fp32 tables of all tokens in its backward pass. The others hold the gradients of the head, in
-    fp32 while they are summed up, and of the hidden states. Liger and torch take a power of two of tokens whose logits
-    are as many as the hidden states' numbers; torch on a GPU half of that, and sums the head's gradient in place (their
-    sources say so; not counted).
+    fp32 while they are summed up, and of the hidden states; our own takes fp32 for all products of fp16. Liger and
+    torch take a power of two of tokens whose logits are as many as the hidden states' numbers; torch on a GPU half of
+    that, and sums the head's gradient in place (their sources say so; not counted).
     """
     model, train = settings.model, settings.train
     width, tokens = BYTES[model.dtype], train.micro_batch_size * train.seq_len
     row = model.vocab_size * (width + 4 if width < 4 else 4)  # a token's logits, in the model's precision and in fp32
-    head, hidden = model.vocab_size * model.hidden_size, tokens * model.hidden_size * width
-    kernel = AUTO_LOSS["cuda" if cuda else "cpu"] if train.loss_kernel == "auto" else train.loss_kernel
+    head, hidden = model.vocab_size * model.hidden_size, tokens * model.hidden_size
+    kernel = resolve_kernels(settings, cuda).loss
     if kernel == "full":
         return 12 * tokens * model.vocab_size
     part = math.ceil(tokens / math.ceil(model.vocab_size / model.hidden_size))
     part = min(tokens, 1 << (part - 1).bit_length())
     if kernel == "torch":
-        return part * row // 2 + head * width + hidden if cuda else part * row + head * (8 + width) + hidden
-    if kernel == "liger" and cuda and liger_is_here():
-        return part * row + head * (4 + width) + hidden
-    return min(tokens, LOSS_CHUNK_TOKENS) * row + head * (4 + width) + hidden
+        return part * row // 2 + (head + hidden) * width if cuda else part * row + head * (8 + width) + hidden * width
+    if kernel == "liger":
+        return part * row + head * (4 + width) + hidden * width
+    product = 4 if model.dtype == "float16" else width
+    return min(tokens, LOSS_CHUNK_TOKENS) * row + head * (4 + product) + hidden * product
 
 
 def _attention(settings: Settings) -> int:

@@ -10,12 +10,27 @@ import pytest
 from common.errors import UserError
 from common.paths import ROOT
 from common.settings.load import load_settings
+from training import kernels
 from training.plan import memory as memory_plan
 from training.plan import speed as speed_plan
 from training.plan.parameters import count_parameters
 
 REFERENCE_CONFIG = {"zero_optimization": {"stage": 2, "overlap_comm": True, "reduce_bucket_size": 50_000_000}}
 GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def liger(request, monkeypatch):
+    """Plans are those without liger-kernel, wherever the tests run; a test can install it. GPUs use what they have."""
+    here = False
+
+    def install():
+        nonlocal here
+        here = True
+
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(kernels, "liger_is_here", lambda: here)
+    return install
 
 
 def meta_parameters(model_settings):
@@ -269,6 +284,29 @@ def test_the_loss_takes_less_where_logits_exist_in_parts():
     full = memory_plan.loss_bytes(load_settings(overrides=["train.loss_kernel=full"]), cuda=True)
     chunked = memory_plan.loss_bytes(load_settings(overrides=["train.loss_kernel=chunked"]), cuda=True)
     assert full == 32 * 768 * 102_400 * 12 and chunked < full / 5
+
+
+def test_a_loss_that_gives_way_is_planned_as_what_is_used(liger):
+    def planned(kernel, dtype, cuda=True):
+        settings = load_settings(overrides=[f"train.loss_kernel={kernel}", f"dtype={dtype}"])
+        return memory_plan.loss_bytes(settings, cuda)
+
+    liger()
+    assert planned("torch", "bfloat16") == planned("liger", "bfloat16", cuda=False) == planned("chunked", "bfloat16")
+    assert planned("torch", "float16") == planned("liger", "float16") == planned("chunked", "float16")
+    assert planned("liger", "bfloat16") < planned("chunked", "bfloat16")
+    # Gradients of fp16 are fp32: of the hidden states, and each part of the head's.
+    assert planned("chunked", "float16") - planned("chunked", "bfloat16") == 2 * (32 * 768 + 102_400) * 2048
+
+
+def test_ligers_norms_and_mlp_keep_less(liger):
+    def activations(activation):
+        settings = load_settings(overrides=[f"hidden_act={activation}"])
+        return memory_plan.process_memory(settings, REFERENCE_CONFIG, 1, 0, cuda=True).activations
+
+    without = activations("silu"), activations("gelu")
+    liger()
+    assert without[0] == without[1] and activations("silu") < activations("gelu") < without[0]
 
 
 def test_peak_flops_by_device_name():
