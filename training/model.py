@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from common.errors import UserError
 from common.settings.load import Settings
-from training.kernels import Kernels, resolve_kernels
+from training.kernels import LIGER_ACTIVATIONS, Kernels, resolve_kernels
 from training.loss import mean_loss, token_losses
 from training.plan.memory import checkpointed_layers
 
@@ -19,6 +20,8 @@ from training.plan.memory import checkpointed_layers
 ROWS_TOGETHER = 256
 # SDPA without the mask that transformers would make: for each it asks the GPU whether positions start anew, and waits.
 CAUSAL_SDPA = "causal_sdpa"
+# The function of transformers' module that turns queries and keys by their positions.
+ROTARY = "apply_rotary_pos_emb"
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -30,7 +33,7 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
         checkpointed: layers that make their activations again in the backward pass.
 
     Raises:
-        UserError: transformers refuses the model keys.
+        UserError: transformers refuses the model keys, or Liger does not fit it.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
@@ -55,10 +58,7 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
         model.config._attn_implementation = CAUSAL_SDPA
     without_cudnn_attention()
     if kernels.layers == "liger":
-        from liger_kernel.transformers import apply_liger_kernel_to_llama
-
-        # Of this model's own modules; the loss is ours.
-        apply_liger_kernel_to_llama(cross_entropy=False, fused_linear_cross_entropy=False, model=model)
+        use_liger(model)
     layers = model.model.layers
     for index in checkpointed_layers(checkpointed, len(layers)):
         layers[index].gradient_checkpointing = True
@@ -67,6 +67,42 @@ def build_model(settings: Settings, kernels: Kernels | None = None, checkpointed
         for layer in layers:
             layer.compile()
     return model
+
+
+def use_liger(model: Any) -> None:
+    """Give this model, and no other, Liger's norms, rotary positions and, where it computes the activation, MLP.
+
+    Liger's function binds its norms and MLP to the model's modules. It also replaces names in transformers' own module,
+    and so every model that is built later: those are put back, and this model's attention alone finds Liger's.
+
+    Raises:
+        UserError: attention of this transformers does not look for rotary positions where Liger puts its own.
+    """
+    from liger_kernel.transformers import apply_liger_kernel_to_llama
+    from transformers.models.llama import modeling_llama
+
+    before = dict(vars(modeling_llama))
+    try:
+        apply_liger_kernel_to_llama(
+            cross_entropy=False,  # the loss is ours
+            fused_linear_cross_entropy=False,
+            swiglu=model.config.hidden_act in LIGER_ACTIVATIONS,
+            model=model,
+        )
+        ligers = {name: value for name, value in vars(modeling_llama).items() if value is not before.get(name)}
+    finally:
+        for name, value in before.items():
+            setattr(modeling_llama, name, value)
+    forward = modeling_llama.LlamaAttention.forward
+    if ROTARY not in ligers or ROTARY not in forward.__code__.co_names:
+        raise UserError(
+            f"Liger's rotary positions do not fit this transformers: its attention does not call {ROTARY}; go on with "
+            "--set train.layer_kernels=torch, or install the versions of requirements.txt"
+        )
+    own = FunctionType(forward.__code__, {**forward.__globals__, **ligers}, forward.__name__, forward.__defaults__)
+    own.__kwdefaults__ = forward.__kwdefaults__
+    for layer in model.model.layers:
+        layer.self_attn.forward = MethodType(own, layer.self_attn)
 
 
 def without_cudnn_attention() -> None:
@@ -101,7 +137,7 @@ class NextTokenLoss(torch.nn.Module):
 
         Args:
             tokens: int64 [batch, length + 1]; a complement (`~id`) is read and not learnt.
-            learnt: int64 [learnt], places in tokens[:, 1:].flatten() of what is; None: all, and there are no complements.
+            learnt: int64 [learnt], places in tokens[:, 1:].flatten() of what is; None: all, there are no complements.
             weight: by which the mean over `learnt` is multiplied.
             apart: look for ends of documents, where they are to be kept apart at all.
         """

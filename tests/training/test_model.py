@@ -6,8 +6,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.errors import UserError
 from common.settings.load import load_settings
+from tests.helpers import liger_stand_in
+from tests.helpers.kernels import TORCH_LOSS
 from training.kernels import Kernels, resolve_kernels
-from training.model import NextTokenLoss, build_model, document_mask, document_positions
+from training.model import NextTokenLoss, build_model, document_mask, document_positions, use_liger
 
 TINY = [
     *("vocab_size=64", "hidden_size=32", "intermediate_size=48", "num_hidden_layers=2", "num_attention_heads=2"),
@@ -22,7 +24,7 @@ def test_the_reference_model_has_its_number_of_parameters():
     assert sum(parameter.numel() for parameter in model.parameters()) == 1_633_781_760
 
 
-@pytest.mark.parametrize("kernel", ["chunked", "full", "torch"])
+@pytest.mark.parametrize("kernel", ["chunked", "full", TORCH_LOSS])
 def test_loss_equals_that_of_transformers(kernel):
     module = NextTokenLoss(build_model(load_settings(overrides=TINY)), Kernels(loss=kernel)).train()
     tokens = torch.randint(0, 64, (3, 33), generator=SEED)
@@ -140,7 +142,7 @@ def places(learnt: torch.Tensor) -> torch.Tensor:
     return learnt[:, 1:].flatten().nonzero()[:, 0]
 
 
-@pytest.mark.parametrize("kernel", ["chunked", "full"])
+@pytest.mark.parametrize("kernel", ["chunked", "full", TORCH_LOSS])
 def test_complements_are_read_and_not_learnt(kernel):
     module = NextTokenLoss(build_model(load_settings(overrides=TINY)), Kernels(loss=kernel)).train()
     tokens = torch.randint(0, 64, (3, 33), generator=SEED)
@@ -182,7 +184,8 @@ class Waits(TorchDispatchMode):
     ("kernel", "checkpointed", "batch"),
     [
         *(("chunked", 2, batch) for batch in ("all", "documents", "one document", "answers", "no answers")),
-        *((kernel, 0, batch) for kernel in ("full", "torch") for batch in ("all", "answers")),
+        *(("full", 0, batch) for batch in ("all", "answers")),
+        *(pytest.param("torch", 0, batch, marks=TORCH_LOSS.marks) for batch in ("all", "answers")),
     ],
 )
 def test_nothing_is_read_back_from_the_device(kernel, checkpointed, batch):
@@ -211,3 +214,90 @@ def test_an_export_names_no_attention_of_ours(tmp_path):
     model: Any = build_model(load_settings(overrides=TINY))
     model.save_pretrained(tmp_path)
     assert "sdpa" not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize("kernel", ["chunked", "full", TORCH_LOSS])
+@pytest.mark.parametrize(
+    ("dtype", "scale", "tolerance"),
+    [(torch.float32, 1 / 7, 1e-5), (torch.bfloat16, 1 / 7, 2**-8), (torch.float16, 2.0**16 / 32, 2**-10)],
+)
+@pytest.mark.parametrize("answers", [3, 300])
+def test_the_mean_over_answers_is_exact_in_each_precision(kernel, dtype, scale, tolerance, answers):
+    """Few answers among rows of zeros, times a weight and what DeepSpeed multiplies the loss by."""
+    module = NextTokenLoss(build_model(load_settings(overrides=[*TINY, "vocab_size=3000"])).to(dtype), Kernels(kernel))
+    hidden, targets = torch.randn(answers, 32, generator=SEED).to(dtype), torch.randint(0, 500, (answers,))
+    head = module.model.lm_head.weight
+    loss = module._mean_over(hidden.requires_grad_(), targets)
+    found = [loss.detach(), *torch.autograd.grad(loss * 0.3 * scale, (hidden, head))]
+    wide = [tensor.detach().double().requires_grad_() for tensor in (hidden, head)]
+    exact = torch.nn.functional.cross_entropy(wide[0] @ wide[1].T, targets)
+    wanted = [exact.detach(), *torch.autograd.grad(exact * 0.3 * scale, wide)]
+    # The rows of zeros make the mean's own error up to 256 / 3 times larger.
+    assert abs(found[0] - wanted[0]) < 1e-3 * wanted[0]
+    for got, want in zip(found[1:], wanted[1:], strict=True):
+        assert (got.double() - want).norm() < tolerance * want.norm()
+
+
+def test_liger_is_in_the_model_that_asks_for_it_and_in_no_other(monkeypatch, tmp_path):
+    from transformers import AutoModelForCausalLM
+    from transformers.models.llama import modeling_llama
+
+    def loss_of(module):
+        calls.clear()
+        return module(tokens).item()
+
+    calls = liger_stand_in.install(monkeypatch)
+    settings, tokens = load_settings(overrides=TINY), torch.randint(0, 64, (2, 17), generator=SEED)
+    earlier, names = NextTokenLoss(build_model(settings)), dict(vars(modeling_llama))
+    expected = loss_of(earlier)
+    ligers = NextTokenLoss(build_model(settings, Kernels(layers="liger")))
+    assert vars(modeling_llama) == names
+    assert loss_of(ligers) == pytest.approx(expected, rel=1e-5)
+    assert calls == {"norm": 5, "mlp": 2, "rotary": 2}
+    later = NextTokenLoss(build_model(settings))
+    later.model.save_pretrained(tmp_path)
+    loaded = NextTokenLoss(AutoModelForCausalLM.from_pretrained(tmp_path))  # as evaluations do
+    for module in (earlier, later, loaded):
+        assert loss_of(module) == expected and not calls
+
+
+def test_liger_computes_no_other_activation_than_its_own(monkeypatch):
+    calls = liger_stand_in.install(monkeypatch)
+    settings, tokens = load_settings(overrides=[*TINY, "hidden_act=gelu"]), torch.randint(0, 64, (2, 17))
+    expected = NextTokenLoss(build_model(settings))(tokens)
+    torch.testing.assert_close(NextTokenLoss(build_model(settings, Kernels(layers="liger")))(tokens), expected)
+    assert calls == {"norm": 5, "rotary": 2}
+
+
+def test_what_liger_replaces_is_put_back_when_it_fails(monkeypatch):
+    from transformers.models.llama import modeling_llama
+
+    liger_stand_in.install(monkeypatch)
+    names = dict(vars(modeling_llama))
+    model: Any = build_model(load_settings(overrides=TINY))
+    del model.model.layers[0].mlp
+    with pytest.raises(AttributeError):
+        use_liger(model)
+    assert vars(modeling_llama) == names
+
+
+def test_a_transformers_whose_attention_liger_does_not_fit_is_named(monkeypatch):
+    from transformers.models.llama import modeling_llama
+
+    liger_stand_in.install(monkeypatch)
+    monkeypatch.setattr(modeling_llama.LlamaAttention, "forward", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"apply_rotary_pos_emb.*layer_kernels=torch"):
+        build_model(load_settings(overrides=TINY), Kernels(layers="liger"))
+
+
+def test_the_installed_liger_changes_the_model_alone():
+    pytest.importorskip("liger_kernel.transformers", reason="pip install liger-kernel")
+    from transformers.models.llama import modeling_llama
+
+    names = dict(vars(modeling_llama))
+    model: Any = build_model(load_settings(overrides=TINY), Kernels(layers="liger"))
+    assert vars(modeling_llama) == names
+    layer = model.model.layers[0]
+    rotary = layer.self_attn.forward.__func__.__globals__["apply_rotary_pos_emb"]
+    for piece in (layer.mlp.forward.__func__, layer.input_layernorm.forward.__func__, rotary):
+        assert piece.__module__.startswith("liger_kernel")
