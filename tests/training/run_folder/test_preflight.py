@@ -7,12 +7,19 @@ from common.files import atomic_write
 from common.settings.load import load_settings
 from tests.helpers import tiny_world
 from train import main
+from training import kernels
 from training.plan.nvidia_driver import Trouble
 from training.run_folder import preflight
 from training.run_folder.preflight import Check, Device, checklist, render
 
 CPU = Device("cpu", "CPU, 2 cores", 8 << 30)
 A100 = Device("cuda", "NVIDIA A100-SXM4-80GB", 80 << 30)
+
+
+@pytest.fixture(autouse=True)
+def without_liger(monkeypatch):
+    """What fits where is told without liger-kernel, wherever the tests run."""
+    monkeypatch.setattr(kernels, "liger_is_here", lambda: False)
 
 
 def by_name(settings, device=CPU, processes=2):
