@@ -28,7 +28,7 @@ from common.errors import UserError
 from common.paths import project_path
 from common.settings.load import Settings
 from training.checkpoints import manager as checkpoint
-from training.collectives import Control
+from training.collectives import Control, is_lost_peer, peer_lost
 from training.engine import (
     end_process_group,
     resolve_deepspeed_config,
@@ -155,10 +155,12 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
             Trainer(settings, deepspeed_config, device, run, caches, control).train()
         elif rank == 0:
             print(f"run {run.name} is finished: see {run.folder / 'loss.png'} and {run.export}; --new starts another")
-    except Exception:
+        end_process_group()
+    except Exception as error:
         control.close()
+        if is_lost_peer(error):
+            raise peer_lost("before the first step or after the last", error) from error
         raise
-    end_process_group()
     for lock in held:
         lock.close()
     return 0

@@ -14,6 +14,25 @@ from concurrent.futures import Future
 from typing import Any
 
 from common.errors import UserError
+from training.rendezvous import one_line
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether torch raises this because another process is gone, or is not reached."""
+    import torch.distributed as dist
+
+    words = ("gloo", "Gloo", "NCCL", "Connection reset", "Connection closed", "Broken pipe")
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+def peer_lost(where: str, error: BaseException) -> UserError:
+    """What an error that `is_lost_peer` means to a person."""
+    return UserError(
+        f"{where}: another process is gone or does not answer ({one_line(error)}); its own message says why. The same "
+        "command goes on from the last checkpoint"
+    )
 
 
 class Control:
@@ -25,7 +44,10 @@ class Control:
         self.rank, self.processes = dist.get_rank(), dist.get_world_size()
         # Called while waiting for process 0.
         self.beat: Callable[[], None] = lambda: None
-        self.group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=timeout_seconds))
+        try:
+            self.group = dist.new_group(backend="gloo", timeout=datetime.timedelta(seconds=timeout_seconds))
+        except RuntimeError as error:  # they have just connected: one has ended since
+            raise peer_lost("connecting", error) from error
 
     def highest(self, *values: int) -> list[int]:
         """For each place, the highest that any process gave."""

@@ -14,10 +14,12 @@ from typing import Any
 from common.errors import UserError
 from common.paths import project_path
 from training.checkpoints import manager as checkpoint
+from training.collectives import is_lost_peer, peer_lost
 from training.data import step_seed
 from training.metrics import StepClock, duration, gpu_utilization, loss_text, plot_metrics, step_line, validation_line
 from training.optim import learning_rate
 from training.plan import speed as speed_plan
+from training.rendezvous import one_line
 from training.run_folder.folder import export_model, note_finished
 from training.run_folder.init_from import PRETRAINING
 from training.spikes import WINDOW_STEPS, badness, document_ids, judge, spike_limit
@@ -387,16 +389,11 @@ class Trainer(Startup):
         """An error that says what to do, of those that torch raises for other reasons than a defect."""
         import torch
 
-        where, reason = f"step {self.state.step + 1}", " ".join(str(error).split())[:300]
+        where = f"step {self.state.step + 1}"
         if isinstance(error, torch.OutOfMemoryError):
             return UserError(
-                f"{where}: {self.device.name} is out of memory ({reason}); set train.gradient_checkpointing=all, or "
-                "halve train.micro_batch_size and double train.gradient_accumulation_steps with --resume"
+                f"{where}: {self.device.name} is out of memory ({one_line(error)}); set "
+                "train.gradient_checkpointing=all, or halve train.micro_batch_size and double "
+                "train.gradient_accumulation_steps with --resume"
             )
-        lost = ("gloo", "NCCL", "Connection reset", "Connection closed", "Broken pipe")
-        if isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in lost):
-            return UserError(
-                f"{where}: another process is gone or does not answer ({reason}); its own message says why. The same "
-                f"command goes on from the last checkpoint"
-            )
-        return error
+        return peer_lost(where, error) if is_lost_peer(error) else error
