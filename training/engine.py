@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.settings.load import Settings
+from training.collectives import is_lost_peer
+from training.rendezvous import ends_when_stuck, meeting, one_line
 
 if TYPE_CHECKING:
     from training.kernels import Kernels
@@ -36,6 +38,16 @@ SECTIONS = {
     *("checkpoint", "activation_checkpointing", "flops_profiler", "comms_logger", "timers", "compile"),
     *("tensorboard", "wandb", "comet", "csv_monitor", "disable_python_gc", "graph_harvesting"),
     *("dataloader_drop_last", "use_data_before_expert_parallelism", "train_steps"),
+}
+NCCL_ADVICE = (
+    "NCCL_SOCKET_IFNAME=NAME chooses the interface of NCCL, NCCL_DEBUG=INFO has it say what it does "
+    "(lines of ~/.deepspeed_env where deepspeed starts other machines)"
+)
+# What DeepSpeed does with its own optimizers alone. Its refusals advise the `optimizer` section, which is ours.
+OF_DEEPSPEEDS_OPTIMIZERS = {
+    "zero_optimization": ("zenflow",),
+    "bf16": ("bf16_master_weights_and_grads", "bf16_optimizer_states"),
+    "fp16": ("fp16_master_weights_and_grads",),
 }
 # Ours to turn: they would take the checkpoints, or the arithmetic, out of train.py's hands.
 TRAINERS_OWN = ("optimizer", "scheduler", "checkpoint", "torch_autocast", "activation_checkpointing")
@@ -62,15 +74,7 @@ def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> 
                 f"{path}: unknown section '{section}'; "
                 + (f"did you mean '{near[0]}'?" if near else f"DeepSpeed knows {', '.join(sorted(SECTIONS))}")
             )
-    zero = config.get("zero_optimization", {})
-    stage = zero.get("stage", 0) if isinstance(zero, dict) else zero
-    if stage not in (0, 1, 2):
-        raise UserError(f"{path}: zero_optimization.stage is {stage}, train.py knows 0, 1 and 2 (2 is the reference)")
-
-    for key, least in (("reduce_bucket_size", 1), ("allgather_bucket_size", 1)):
-        number = zero.get(key, least) if isinstance(zero, dict) else least
-        if not isinstance(number, int | float) or number < least:
-            raise UserError(f"{path}: 'zero_optimization.{key}' is {json.dumps(number)}, must be a number of elements")
+    _check_zero(path, config)
     prints = config.get("steps_per_print", 1)
     if type(prints) is not int or prints < 1:
         raise UserError(
@@ -99,7 +103,56 @@ def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> 
                 'write "auto" there and change config.json'
             )
         section[last] = value
+    _check_optimizer(path, config)
     return config
+
+
+def _check_zero(path: Path, config: dict[str, Any]) -> None:
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise UserError(f"{path}: 'zero_optimization' is {json.dumps(zero)}, expected an object")
+    stage = zero.get("stage", 0)
+    if type(stage) is not int or stage not in (0, 1, 2):
+        raise UserError(
+            f"{path}: zero_optimization.stage is {json.dumps(stage)}, train.py knows 0, 1 and 2 (2 is the reference)"
+        )
+    for key in ("reduce_bucket_size", "allgather_bucket_size"):
+        number = zero.get(key, 1)
+        if not isinstance(number, int | float) or number < 1:
+            raise UserError(f"{path}: 'zero_optimization.{key}' is {json.dumps(number)}, must be a number of elements")
+
+
+def _check_optimizer(path: Path, config: dict[str, Any]) -> None:
+    """Refuse what DeepSpeed would refuse with advice that train.py cannot follow, and say what works instead."""
+    for section, keys in OF_DEEPSPEEDS_OPTIMIZERS.items():
+        for key in keys:
+            if config.get(section, {}).get(key) not in (None, False):
+                raise UserError(
+                    f"{path}: '{section}.{key}' works with DeepSpeed's own optimizers alone, and train.py trains with "
+                    "torch's AdamW on fp32 weights; remove it"
+                )
+    zero = config.get("zero_optimization", {})
+    stage, offload = zero.get("stage", 0), zero.get("offload_optimizer") or {}
+    device = offload.get("device", "none") if isinstance(offload, dict) else "none"
+    if zero.get("cpu_offload"):  # the old name of the same
+        device = "cpu"
+    if device != "none" and (not stage or config.get("zero_force_ds_cpu_optimizer", True)):
+        todo = [] if stage else ["set zero_optimization.stage to 1 or 2"]
+        if config.get("zero_force_ds_cpu_optimizer", True):
+            todo.append(
+                'write "zero_force_ds_cpu_optimizer": false beside "zero_optimization": train.py\'s optimizer is '
+                "torch's AdamW, which runs on the CPU as well"
+            )
+        if device != "cpu":
+            todo.append('write "device": "cpu", for stages 1 and 2 put nothing on a disk')
+        raise UserError(f"{path}: to offload the optimizer (to {json.dumps(device)}), {'; '.join(todo)}")
+    if zero.get("legacy_stage1"):
+        raise UserError(f"{path}: DeepSpeed has no 'zero_optimization.legacy_stage1' any more; remove it")
+    if zero.get("compute_grad_norm") is False:
+        raise UserError(
+            f"{path}: 'zero_optimization.compute_grad_norm' is false, and train.py logs the norm and stops where it is "
+            "not finite; remove it"
+        )
 
 
 def quiet() -> None:
@@ -157,17 +210,18 @@ def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeo
     import deepspeed
 
     quiet()
+    rank, backend = int(os.environ["RANK"]), "nccl" if cuda else "gloo"
     timeout = datetime.timedelta(seconds=timeout_seconds)
+    advice = NCCL_ADVICE if cuda else "another process hangs or is gone: see its output"
     try:
-        deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False, timeout=timeout)
-    except torch.distributed.DistNetworkError as error:
-        port = os.environ["MASTER_PORT"]
-        if "EADDRINUSE" not in str(error):
+        with meeting(rank, int(os.environ["WORLD_SIZE"])), ends_when_stuck(rank, f"connecting by {backend}", advice):
+            deepspeed.init_distributed(backend, verbose=False, timeout=timeout)
+    except RuntimeError as error:
+        if not is_lost_peer(error):
             raise
         raise UserError(
-            f"port {port} is taken, by another run perhaps; give this one its own: "
-            f"deepspeed --master_port {int(port) + 1} train.py"
-        ) from None
+            f"process {rank} does not connect to the others by {backend} ({one_line(error)}); {advice}"
+        ) from error
 
 
 def end_process_group() -> None:
@@ -194,7 +248,9 @@ def build_engine(
     import deepspeed
     import pydantic
     import torch
+    from deepspeed.accelerator import get_accelerator
     from deepspeed.runtime.config import DeepSpeedConfigError
+    from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
     from deepspeed.runtime.zero.utils import ZeRORuntimeException
 
     from training.model import NextTokenLoss, build_model
@@ -202,6 +258,11 @@ def build_engine(
     from training.run_folder.init_from import load_initial
 
     train = settings.train
+    accelerator, dtype = get_accelerator(), settings.model.dtype
+    has = {"float16": accelerator.is_fp16_supported(), "bfloat16": accelerator.is_bf16_supported(), "float32": True}
+    if not has[dtype]:
+        others = " or ".join(name for name, supported in has.items() if supported)
+        raise UserError(f"dtype is {dtype}, in which this device does not compute; set dtype to {others}")
     model = build_model(settings, kernels, checkpointed_layers)
     if initial is not None:  # before DeepSpeed takes its own copy of the weights
         load_initial(model, initial)
@@ -218,11 +279,28 @@ def build_engine(
     )
     try:
         engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config)
-    # All of these are its ways of refusing values (ValueError: fp16 on a CPU).
+    # All of these are its ways of refusing values.
     except (
         *(pydantic.ValidationError, DeepSpeedConfigError, ZeRORuntimeException),
-        *(AssertionError, TypeError, ValueError, AttributeError),
+        *(AssertionError, TypeError, ValueError, AttributeError, NotImplementedError),
     ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{settings.train.deepspeed_config}: DeepSpeed refuses it: {reason}") from error
+    if isinstance(engine.optimizer, FP16_UnfusedOptimizer):
+        undo_step_of_zeros(engine.optimizer)
     return engine
+
+
+def undo_step_of_zeros(optimizer: Any) -> None:
+    """Take back the step of zero gradients that DeepSpeed's half-precision optimizer without ZeRO begins with.
+
+    It counts as a step, so Adam's bias correction would be one ahead, and it decays the fp32 weights once at the full
+    learning rate. The optimizer makes its state at its first own step, or a checkpoint has it.
+    """
+    import torch
+
+    with torch.no_grad():
+        for weights, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+            for weight, master in zip(weights, masters, strict=True):
+                master.copy_(weight)
+    optimizer.optimizer.state.clear()

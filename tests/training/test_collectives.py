@@ -70,3 +70,38 @@ def test_processes_agree(processes):
             "error": "no such folder",
             "sum": processes * (processes + 1) / 2,
         }
+
+
+GONE = """
+import os
+from training.collectives import Control
+from training.engine import start_process_group
+
+rank = int(os.environ["RANK"])
+start_process_group(False, rank, 2, 30)
+if rank == 1:
+    os._exit(0)
+Control(2)
+"""
+
+
+def test_a_process_that_is_gone_before_the_run_begins_is_told():
+    environment = os.environ | {
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "OMP_NUM_THREADS": "1",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", GONE],
+            cwd=ROOT,
+            env=environment | {"RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in started]
+    assert "common.errors.UserError: connecting: another process is gone or does not answer" in errors[0]
