@@ -92,10 +92,12 @@ class Machines:
         for launcher in self.started:
             launcher.wait()
 
-    def start(self, *launcher: str, port: int | None = None) -> subprocess.Popen:
+    def start(self, *launcher: str, port: int | None = None, home: Path | None = None) -> subprocess.Popen:
         rendezvous = ["--master_addr", "127.0.0.1", "--master_port", str(port or free_port())]
         environment = launch_environment()
         environment["PATH"] = f"{self.folder / 'bin'}{os.pathsep}{environment['PATH']}"
+        if home is not None:
+            environment["HOME"] = str(home)
         process = subprocess.Popen(
             ["deepspeed", *launcher, *rendezvous, "train.py", "--config", str(self.config)],
             cwd=ROOT,
@@ -197,3 +199,16 @@ def test_ctrl_c_ends_the_processes_on_both_hosts_and_the_command_goes_on(two_mac
         time.sleep(0.1)
     two_machines.train("--hostfile", str(two_machines.hostfile))
     assert two_machines.losses() == pytest.approx(straight, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_variables_reach_the_hosts_by_deepspeed_env_and_the_command_tells_nothing_of_its_own(two_machines, monkeypatch):
+    """So an interface that is not there is told by the processes of both, and the one of the command is not."""
+    (two_machines.folder / ".deepspeed_env").write_text("GLOO_SOCKET_IFNAME=eth99\n")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth98")
+    process = two_machines.start("--hostfile", str(two_machines.hostfile), home=two_machines.folder)
+    output, _ = process.communicate(timeout=250)
+    assert process.returncode == 2, output
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and all("GLOO_SOCKET_IFNAME is eth99" in line for line in errors), output
+    assert sorted("[process 1]" in line for line in errors) == [False, True] and "eth98" not in "".join(errors)

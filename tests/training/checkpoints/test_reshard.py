@@ -200,6 +200,10 @@ def test_step_counts_go_to_the_device_of_a_fused_optimizer(group, device):
 
 
 FP32_SUMS = {"data_types": {"grad_accum_dtype": "fp32"}}
+OFFLOADED = {
+    "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}},
+    "zero_force_ds_cpu_optimizer": False,
+}
 
 
 @pytest.mark.slow
@@ -209,6 +213,7 @@ FP32_SUMS = {"data_types": {"grad_accum_dtype": "fp32"}}
     [
         (2, "bfloat16", False, {}),
         (2, "float32", True, {}),
+        (2, "bfloat16", False, OFFLOADED),
         (1, "bfloat16", True, {}),
         (1, "bfloat16", False, FP32_SUMS),  # DeepSpeed has another optimizer for this one
         (1, "float32", False, {}),
