@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.kernels import TORCH_LOSS
+from tests.helpers.training.kernels import TORCH_LOSS
 from training import loss as loss_module
 from training.loss import KERNELS, mean_loss, token_losses
 

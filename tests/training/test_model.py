@@ -6,8 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.errors import UserError
 from common.settings.load import load_settings
-from tests.helpers import liger_stand_in
-from tests.helpers.kernels import TORCH_LOSS
+from tests.helpers.training import liger_stand_in
+from tests.helpers.training.kernels import TORCH_LOSS
 from training.kernels import Kernels, resolve_kernels
 from training.model import NextTokenLoss, build_model, document_mask, document_positions, use_liger
 
