@@ -132,7 +132,7 @@ def test_a_step_without_an_answer_weighs_nothing():
 
 
 def test_a_batch_says_which_targets_are_learnt():
-    row, marks = marked_row()
+    row, _ = marked_row()
     data = PackedSequences(row, 10, 0, answers_only=True)
     loader = Loader(data, 0, 2, stride=2, offset=0, count=2, pin=False)
     batch = loader.next()
@@ -152,6 +152,8 @@ def test_a_batch_says_whether_a_document_ends_within(mark):
         row[place] = np.uint32(2 | mark)
         data = PackedSequences(row[:11] if place < 11 else row, 10, 0, answers_only=bool(mark))
         for eos, expected in ((2, apart), (None, False)):
-            loader = Loader(data, 0, data.size, stride=data.size, offset=0, count=data.size, pin=False, eos_token_id=eos)
+            loader = Loader(
+                data, 0, data.size, stride=data.size, offset=0, count=data.size, pin=False, eos_token_id=eos
+            )
             assert loader.next().apart is expected
             loader.close()

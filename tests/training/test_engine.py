@@ -92,6 +92,15 @@ def test_what_deepspeed_refuses_with_advice_that_is_none_here_is_told_with_what_
         resolve_deepspeed_config(path, load_settings(), processes=2)
 
 
+def test_without_zero_a_loss_scale_is_not_applied_and_fp16_is_refused(tmp_path):
+    path = tmp_path / "ds.json"
+    for zero in ({"stage": 0}, {}):
+        path.write_text(json.dumps(json.loads(SHIPPED.read_text()) | {"zero_optimization": zero}))
+        with pytest.raises(UserError, match=r"stage is 0 and dtype is float16: .* set the stage to 1 or 2"):
+            resolve_deepspeed_config(path, load_settings(overrides=["dtype=float16"]), processes=2)
+        assert resolve_deepspeed_config(path, load_settings(), processes=2)["bf16"]["enabled"] is True
+
+
 @pytest.mark.parametrize(
     "change",
     [
