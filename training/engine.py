@@ -106,8 +106,8 @@ def resolve_deepspeed_config(path: Path, settings: Settings, processes: int) -> 
     _check_optimizer(path, config)
     if settings.model.dtype == "float16" and not config.get("zero_optimization", {}).get("stage", 0):
         raise UserError(
-            f"{path}: zero_optimization.stage is 0 and dtype is float16: DeepSpeed would divide the gradients by a loss "
-            "scale that it has not multiplied the loss by; set the stage to 1 or 2, or dtype to bfloat16"
+            f"{path}: zero_optimization.stage is 0 and dtype is float16: DeepSpeed would divide the gradients by a "
+            "loss scale that it has not multiplied the loss by; set the stage to 1 or 2, or dtype to bfloat16"
         )
     return config
 
