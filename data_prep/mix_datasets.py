@@ -56,8 +56,9 @@ def mix(
     Raises:
         UserError: a source cannot be read, weights cannot be had, or nothing is left.
     """
-    from common.files import TEMPORARY
+    from common.files import TEMPORARY, write_bytes
     from common.provenance import fingerprint, module_hashes
+    from data_prep.mixtures.card import mixture_card
 
     manifest_path = out / "manifest.json"
     knobs = mixture.to_dict() | {key: getattr(settings.data, key) for key in ("output_file_bytes", "compress")}
@@ -66,6 +67,10 @@ def mix(
     if (found := _finished(manifest_path, knobs, inputs)) is not None:
         if accept_stale or found["fingerprint"] == mark:
             print(f"{out}: made of this mixture already; left as it is")
+            path, card = out / "README.md", mixture_card(found).encode()
+            if not path.exists() or path.read_bytes() != card:
+                write_bytes(path, card)
+                print(f"{path}: written anew, as today's code describes the dataset")
             return found
         keeping = f". To keep it instead, stop this and run:\n    {keep}" if keep else ""
         print(f"{out}: made of this mixture by other code than today's, so it is made again{keeping}", flush=True)

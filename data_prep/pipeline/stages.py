@@ -58,6 +58,7 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
     if finished or (other and set(job.accept_stale) == set(STALE_STAGES)):
         manifest = json.loads((job.out / "manifest.json").read_bytes())
         print(f"{job.out}: finished already, and nothing {'but the code ' if not finished else ''}has changed since.")
+        renew_card(job, manifest)
         print_result(job, manifest, settings)
         return 0
     if other and not job.accept_stale:
@@ -208,6 +209,20 @@ def prepare(job: Job, settings: Settings, engine: Engine) -> int:
         hint = f"; is {job.metadata} arXiv's metadata snapshot, one JSON record a line?" if unreadable else ""
         raise UserError(f"no paper was kept; {job.out / 'report' / 'report.html'} and rejected/ tell why{hint}")
     return 0
+
+
+def renew_card(job: Job, manifest: dict[str, Any]) -> None:
+    """Write README.md anew where the code that made the dataset described it otherwise than today's."""
+    path, card = job.out / "README.md", dataset_card(manifest).encode()
+    if path.read_bytes() == card:
+        return
+    finished = json.loads(job.finished.read_bytes())
+    del finished["outputs"]["README.md"]  # killed in between, the dataset still counts as finished
+    write_json(job.finished, finished)
+    write_bytes(path, card)
+    finished["outputs"]["README.md"] = file_state(path)
+    write_json(job.finished, finished)
+    print(f"{path}: written anew, as today's code describes the dataset")
 
 
 def base_of(job: Job) -> Path:

@@ -208,9 +208,13 @@ def test_a_mixture_of_other_code_is_kept_by_the_command_that_it_prints(
     with monkeypatch.context() as other:
         other.setattr(provenance, "module_hashes", lambda roots: {"of another layout": "0"})
         before = content(made := mix(tmp_path, mixture))
+    card = (made / "README.md").read_text()
+    (made / "README.md").write_text("# A card without types\n")
     capsys.readouterr()
     mix(tmp_path, mixture, "--accept-stale")
-    assert "made of this mixture already" in capsys.readouterr().out and content(made) == before
+    shown = capsys.readouterr().out
+    assert "made of this mixture already" in shown and content(made) == before
+    assert "README.md: written anew" in shown and (made / "README.md").read_text() == card and "features:" in card
     mix(tmp_path, mixture)
     shown = capsys.readouterr().out
     assert "by other code than today's, so it is made again" in shown and "made of this mixture already" not in shown

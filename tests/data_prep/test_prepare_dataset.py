@@ -368,7 +368,9 @@ def test_what_other_code_has_made_is_kept_by_the_command_that_it_prints(corpus, 
     with monkeypatch.context() as other:
         for module in (rerun, stages):
             other.setattr(module, "module_hashes", other_code)
-        run(corpus, finished)
+        with monkeypatch.context() as of_before:
+            of_before.setattr(stages, "dataset_card", lambda _: "# A card without types\n")
+            run(corpus, finished)
         run(corpus, begun)
     (begun / "work" / "finished.json").unlink()
     (begun / "manifest.json").unlink()
@@ -377,8 +379,15 @@ def test_what_other_code_has_made_is_kept_by_the_command_that_it_prints(corpus, 
     capsys.readouterr()
 
     run(corpus, finished, "--accept-stale", "all")
-    assert "finished already, and nothing but the code has changed" in capsys.readouterr().out
-    assert outputs(finished) == before
+    shown = capsys.readouterr().out
+    assert "finished already, and nothing but the code has changed" in shown
+    # All but the card, by which the dataset is loaded: that of today's code.
+    assert f"{finished / 'README.md'}: written anew" in shown
+    card = outputs(finished)["README.md"]
+    assert b"features:" in card and outputs(finished) == before | {"README.md": card}
+    run(corpus, finished, "--accept-stale", "all")
+    shown = capsys.readouterr().out
+    assert "nothing but the code has changed" in shown and "written anew" not in shown
 
     one_more = shutil.copytree(begun, tmp_path / "one more")
     run(corpus, one_more)
