@@ -49,6 +49,8 @@ class Settings:
 SECTIONS: dict[str, type] = {"data": DataSettings, "tokenizer": TokenizerSettings, "train": TrainSettings}
 # Written by transformers into every config that it saves; they change nothing here.
 IGNORED_MODEL_KEYS = {"transformers_version"}
+LARGEST = 2**63
+ENDLESS = "a number has thousands of digits, or brackets stand in brackets a thousand deep"
 
 
 def load_settings(config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> Settings:
@@ -66,8 +68,8 @@ def load_settings(config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] 
         raise UserError(f"{config}: cannot be read: {error}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{config}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
-        raise UserError(f"{config}: cannot be read: {error}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{config}: cannot be read: {ENDLESS}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{config}: expected a JSON object at the top, found {type(raw).__name__}")
     for override in overrides:
@@ -85,6 +87,15 @@ def load_settings(config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] 
     return settings
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether no number in nested containers is NaN or infinite."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
@@ -99,8 +110,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text  # a bare word is a string
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"--set {key}: cannot be read: {error}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"--set {key}: cannot be read: {ENDLESS}") from None
     *parents, last = key.split(".")
     if len(parents) > 1 and parents[0] in SECTIONS:
         raise UserError(f"--set {override}: no such key; {_nearest(key, _all_keys())}")
@@ -149,6 +160,8 @@ def build_section(kind: type, raw: dict[str, Any], prefix: str, config: Path, ex
 
 def _typed(value: Any, hint: Any, name: str, config: Path) -> Any:
     """`value` as the annotation `hint` asks, or a UserError naming both."""
+    if type(value) is int and abs(value) >= LARGEST:
+        raise UserError(f"{config}: '{name}' is a number of {len(str(abs(value)))} digits, must be below 2^63")
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):  # typing's own where a Literal takes part
         if value is None and type(None) in args:
@@ -168,7 +181,9 @@ def _typed(value: Any, hint: Any, name: str, config: Path) -> Any:
         expected = f'a list, e.g. ["{args[0].__name__}"]'
     elif origin is dict:
         if isinstance(value, dict):
-            return value
+            if _is_finite(value):
+                return value
+            raise UserError(f"{config}: '{name}' is {json.dumps(value)}; its numbers must be finite")
         expected = "an object"
     elif hint is float:
         if isinstance(value, int | float) and not isinstance(value, bool):

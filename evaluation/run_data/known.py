@@ -48,7 +48,7 @@ def _read(path: Path) -> dict[str, Any]:
         return value if isinstance(value, dict) else {}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it") from None
 
 

@@ -122,6 +122,12 @@ def test_bad_files_are_refused(tmp_path):
             load_settings(path)
     with pytest.raises(UserError, match="--set vocab_size: cannot be read: "):
         load_settings(overrides=["vocab_size=" + "9" * 5000])
+    for key in ("vocab_size", "train.max_steps", "train.learning_rate"):
+        with pytest.raises(UserError, match=f"'{key}' is a number of 401 digits, must be below"):
+            load_settings(overrides=[f"{key}=1" + "0" * 400])
+    for number in ("NaN", "-Infinity", "1e999"):
+        with pytest.raises(UserError, match=r"'rope_parameters' is .*; its numbers must be finite"):
+            load_settings(overrides=[f"rope_parameters.rope_theta={number}"])
     path.write_text("[]")
     with pytest.raises(UserError, match="expected a JSON object"):
         load_settings(path)

@@ -117,6 +117,12 @@ def test_what_works_beside_torchs_adamw_is_let_through(tmp_path, change):
     assert resolve_deepspeed_config(path, load_settings(), processes=2)["bf16"]["enabled"] is True
 
 
+def test_brackets_without_end_are_refused(tmp_path):
+    (tmp_path / "ds.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"ds\.json: cannot be read as JSON"):
+        resolve_deepspeed_config(tmp_path / "ds.json", load_settings(), processes=2)
+
+
 def test_unreadable_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         resolve_deepspeed_config(tmp_path / "none.json", load_settings(), processes=2)
