@@ -160,7 +160,8 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
     if args.verify:
         for tar in tars:
             folder.checked.pop(tar.name, None)
-    missing = [tar for tar in tars if not folder.complete(tar)]
+    complete = {tar.key for tar in tars if folder.complete(tar)}
+    missing = [tar for tar in tars if tar.key not in complete]
     for tar in missing:
         if (place / tar.name).exists():
             say(f"{tar.name}: is not the file that the manifest means (size or md5); it will be fetched again")
@@ -170,7 +171,7 @@ def get_sources(args: argparse.Namespace, data: DataSettings, place: Path) -> in
         f"{len(tars) - len(missing):,} of {len(tars):,} tars are in {place}; {left / GB:,.2f} GB are to come: "
         f"{left / GB * args.price:,.2f} USD at {args.price:g} USD/GB (--price)"
     )
-    if kept := folder.all_kept(tars):
+    if kept := folder.all_kept(tar for tar in tars if tar.key in complete):
         print(f"{len(kept):,} tars are right as the bucket has them; the manifest lists others: {', '.join(kept[:5])}")
     if args.list or not missing:
         return 0

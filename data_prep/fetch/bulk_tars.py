@@ -32,6 +32,8 @@ GB = 1e9
 # Failures in a row, without a byte between, after which a tar is given up; downloads of one tar with wrong checksum.
 ATTEMPTS = 8
 CORRUPT_ATTEMPTS = 2
+# Beginnings of one tar that a run throws away because the bucket has another object by then; each is paid for.
+MOST_BEGUN_ANEW = 2
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 # Of one connection attempt, and of silence while reading: also how long an interrupted download takes to end at most.
 TIMEOUT = 20
@@ -155,7 +157,8 @@ class Patience:
 
     def __init__(self, name: str, say: Callable[[str], Any], stop: threading.Event | None = None) -> None:
         self.name, self.say, self.stop = name, say, stop or threading.Event()
-        self.failures = 0
+        self.failures = 0  # in a row
+        self.begun_anew = 0  # in all
 
     def wait(self, what: object) -> bool:
         """False where it was one failure too many.
@@ -231,12 +234,12 @@ def _download(
     The manifest can be older than the tar. A download that it does not list is kept all the same where the bucket is
     known to have just that: its ETag is the md5 of the download, or two downloads, of whichever runs, are equal.
     """
-    path, part = folder.path / tar.name, folder.part(tar)
+    path, part, patience = folder.path / tar.name, folder.part(tar), Patience(tar.name, say, stop)
     told: list[str] = []
     try:
         for _ in range(CORRUPT_ATTEMPTS):
             filling = _Filling(tar, folder, on_bytes)
-            problem = filling.fill(client, Patience(tar.name, say, stop))
+            problem = filling.fill(client, patience)
             if problem:
                 return problem
             content = filling.content()
@@ -278,13 +281,9 @@ def _download(
 
 
 def _why_right(tar: Tar, content: Content, etag: str, folder: Folder) -> str | None:
-    """Why a whole download is what the bucket has: "" where it is what the manifest lists, None where nobody knows."""
-    if content == tar.listed:
-        return ""
-    if content.md5 == tar.md5:
-        return "the md5 is right, the size is not"
-    if content == folder.kept(tar):
-        return "as was found before"
+    """`Folder.why_right`, or what the bucket says of a whole download; `etag` is of an answer of this run."""
+    if (known := folder.why_right(tar, content)) is not None:
+        return known
     if content.md5 == etag:
         return "the bucket's ETag says so"
     if content in folder.seen(tar) and not _damaged(tar, content, etag):
@@ -310,6 +309,16 @@ class _Filling:
             folder.note_part(tar, None)
         # As S3 gives it, without quotation marks: the md5, or for an upload in pieces something else. "": not known.
         self.etag = folder.parts[tar.name].etag if tar.name in folder.parts else ""
+        self._read()
+        if 0 < self.have == self.size and folder.why_right(tar, self.content()) is None:
+            # Nothing is to come, so no answer would tell whether the bucket still has that object: its last byte is
+            # asked for again. Without an ETag no answer can tell.
+            given_up = 1 if self.etag else self.have
+            os.truncate(self.path, self.have - given_up)
+            on_bytes(-given_up)
+            self._read()
+
+    def _read(self) -> None:
         self.digest = hashlib.md5(usedforsecurity=False)
         self.have = hash_file(self.path, self.digest) if self.path.exists() else 0
 
@@ -324,7 +333,7 @@ class _Filling:
             while self.have < self.size:
                 if patience.stop.is_set():
                     raise Stopped
-                before = self.have
+                before, replaced = self.have, False
                 failure: object = "the answer ended early"
                 try:
                     answer = client.get_object(
@@ -338,10 +347,8 @@ class _Filling:
                         total, problem = _total(answer, self.have, self.tar)
                         if problem:
                             return problem
-                        if self._is_of_another(answer, total):
-                            failure = self._begin_anew(file)
-                            before = 0
-                        else:
+                        replaced = self._is_of_another(answer, total)
+                        if not replaced:
                             self._note_object(answer, total)
                             for chunk in body.iter_chunks(CHUNK):
                                 if patience.stop.is_set():
@@ -352,15 +359,22 @@ class _Filling:
                         error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
                     )
                     if self.have and status in (CHANGED, NOTHING_LEFT):
-                        failure = self._begin_anew(file)
-                        before = 0
+                        replaced = True
                     elif status in (404, NOTHING_LEFT):
                         return f"{self.tar.name}: the bucket does not have what the manifest lists: {error}"
                     elif not may_pass(error):
                         raise s3_error(self.tar.key, error) from error
                     else:
                         failure = error
-                if self.have > before:
+                if replaced:
+                    if patience.begun_anew == MOST_BEGUN_ANEW:
+                        return (
+                            f"{self.tar.name}: begun anew {MOST_BEGUN_ANEW} times, and the server has another object "
+                            "once more (by its ETag or size); each beginning is paid for, so run again later"
+                        )
+                    patience.begun_anew += 1
+                    failure = self._begin_anew(file)
+                elif self.have > before:
                     patience.failures = 0
                 if self.have < self.size and not patience.wait(failure):
                     return f"{self.tar.name}: given up after {patience.failures} failures in a row, the last: {failure}"
@@ -390,8 +404,7 @@ class _Filling:
 
     def _note_object(self, answer: Mapping[str, Any], total: int) -> None:
         self.etag, self.size = _etag(answer), total
-        if self.etag:
-            self.folder.note_part(self.tar, PartOf(self.etag, total))
+        self.folder.note_part(self.tar, PartOf(self.etag, total) if self.etag else None)
 
 
 def _etag(answer: Mapping[str, Any]) -> str:

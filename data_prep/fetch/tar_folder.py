@@ -106,7 +106,7 @@ class Folder:
             if digest.hexdigest() not in right:
                 return False
             self.note(tar, digest.hexdigest())
-        if self.checked[tar.name] == tar.md5:
+        if Content(size, self.checked[tar.name]) == tar.listed:
             self.forget(tar)
         return True
 
@@ -135,9 +135,19 @@ class Folder:
         finding = self.findings.get(tar.name)
         return finding.kept if finding and finding.listed == tar.listed else None
 
-    def all_kept(self, tars: Iterable[Tar]) -> list[str]:
-        """Names of the tars that are kept although the manifest lists others."""
-        return [tar.name for tar in tars if self.kept(tar)]
+    def all_kept(self, complete: Iterable[Tar]) -> list[str]:
+        """Names of those tars, of the ones that are `complete`, that are kept although the manifest lists others."""
+        return [tar.name for tar in complete if self.kept(tar)]
+
+    def why_right(self, tar: Tar, content: Content) -> str | None:
+        """Why this content is right, by what is known here: "" where it is listed, None where nothing tells."""
+        if content == tar.listed:
+            return ""
+        if content.md5 == tar.md5:
+            return "the md5 is right, the size is not"
+        if content == self.kept(tar):
+            return "as was found before"
+        return None
 
     def seen(self, tar: Tar) -> list[Content]:
         """Whole downloads of earlier, by this or another run, that were not what the manifest listed."""

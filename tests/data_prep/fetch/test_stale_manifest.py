@@ -1,6 +1,7 @@
 """A manifest that is older than the tars of the bucket: what the bucket has is kept, said, and not paid for again."""
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -74,19 +75,24 @@ def test_another_size_than_the_manifests(tmp_path, monkeypatch, quick, size):
     assert len(server.tars_asked()) == 2
 
 
-def test_a_size_that_is_wrong_beside_a_right_md5(tmp_path, monkeypatch, quick):
+@pytest.mark.parametrize("first_digits", ["24", "09"])
+def test_a_size_that_is_wrong_beside_a_right_md5(tmp_path, monkeypatch, quick, capsys, first_digits):
     with ServedBucket(monkeypatch, {KEY: DATA}, {KEY: DATA}) as server:
         plain = server.answer
 
         def with_another_size(path, query, headers):
             status, found, body = plain(path, query, headers)
-            return status, found, body.replace(b"<size>1", b"<size>2")
+            return status, found, body.replace(b"<size>14", b"<size>" + first_digits.encode())
 
         server.answer = with_another_size
+        for more in [(), (), ("--verify",), (), ("--verify",), ()]:
+            assert sources(tmp_path, "--yes", *more) == 0
+            assert len(server.tars_asked()) == 1
+            assert_kept(tmp_path)
+        assert "1 tars are right as the bucket has them" in capsys.readouterr().out
+        server.answer = plain
         assert sources(tmp_path, "--yes") == 0
-        assert sources(tmp_path, "--yes") == 0
-    assert_kept(tmp_path)
-    assert len(server.tars_asked()) == 1
+    assert len(server.tars_asked()) == 1 and not (tmp_path / "bucket_findings.json").exists()
 
 
 def test_a_tar_of_many_times_the_size_is_not_paid_for_unasked(tmp_path, monkeypatch, quick, capsys):
@@ -151,17 +157,52 @@ def test_killed_in_the_second_download_it_does_not_pay_for_the_first_again(tmp_p
 
 
 def test_killed_before_it_gets_its_name_nothing_is_paid_for_again(tmp_path, stale, monkeypatch):
+    killed_before_the_rename(tmp_path, monkeypatch)
+    assert sources(tmp_path, "--yes") == 0
+    assert_kept(tmp_path)
+    assert len(stale.tars_asked()) == 2
+
+
+@pytest.mark.parametrize("etag", [md5, None, lambda data: None], ids=["md5", "in_pieces", "none"])
+@pytest.mark.parametrize("listed", [DATA, DATA[:-3] + b"old"], ids=["listed", "unlisted"])
+def test_a_whole_part_is_no_proof_of_what_the_bucket_has_by_now(tmp_path, monkeypatch, quick, capsys, etag, listed):
+    """Killed before the rename; then bucket and manifest have another object."""
+    kind = {"etag": etag} if etag else {}
+    newer = DATA[:-3] + b"new"
+    with ServedBucket(monkeypatch, {KEY: DATA}, {KEY: listed}, **kind) as server:
+        killed_before_the_rename(tmp_path, monkeypatch)
+        server.objects[KEY] = server.listed[KEY] = newer
+        asked = len(server.tars_asked())
+        capsys.readouterr()
+        assert sources(tmp_path, "--yes") == 0
+        assert_kept(tmp_path, newer)
+        assert server.tars_asked()[asked:][-1] == "bytes=0-" and len(server.tars_asked()) <= asked + 2
+    assert "kept as the bucket has it" not in capsys.readouterr().err
+    assert not (tmp_path / "bucket_findings.json").exists()
+
+
+@pytest.mark.parametrize("etag", [md5, None], ids=["md5", "in_pieces"])
+def test_a_whole_part_that_the_bucket_still_has_costs_a_byte(tmp_path, monkeypatch, quick, etag):
+    """Killed before the rename; then the manifest changes, and is wrong."""
+    kind = {"etag": etag} if etag else {}
+    with ServedBucket(monkeypatch, {KEY: DATA}, {KEY: EARLIER}, **kind) as server:
+        killed_before_the_rename(tmp_path, monkeypatch)
+        server.listed[KEY] = DATA[:-3] + b"new"
+        asked = len(server.tars_asked())
+        assert sources(tmp_path, "--yes") == 0
+    assert_kept(tmp_path)
+    assert server.tars_asked()[asked:] == [f"bytes={len(DATA) - 1}-"]
+
+
+def killed_before_the_rename(folder, monkeypatch):
     def killed(*paths):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(bulk_tars.os, "replace", rename_all_but_tars(killed))
         with pytest.raises(KeyboardInterrupt):
-            sources(tmp_path, "--yes")
-    assert not (tmp_path / NAME).exists() and (tmp_path / (NAME + ".part")).exists()
-    assert sources(tmp_path, "--yes") == 0
-    assert_kept(tmp_path)
-    assert len(stale.tars_asked()) == 2
+            sources(folder, "--yes")
+    assert not (folder / NAME).exists() and (folder / (NAME + ".part")).exists()
 
 
 def rename_all_but_tars(otherwise):
@@ -210,6 +251,17 @@ def test_a_kept_tar_that_rots_or_goes_is_fetched_once(tmp_path, stale):
     assert len(stale.tars_asked()) == 4
 
 
+@pytest.mark.parametrize("data", [None, DATA[:-1], DAMAGED[0]], ids=["gone", "short", "rotten"])
+def test_a_kept_tar_that_is_not_there_is_not_called_right(tmp_path, stale, capsys, data):
+    assert sources(tmp_path, "--yes") == 0
+    assert sources(tmp_path, "--list") == 0
+    assert "1 tars are right as the bucket has them" in capsys.readouterr().out
+    (tmp_path / NAME).unlink() if data is None else (tmp_path / NAME).write_bytes(data)
+    assert sources(tmp_path, "--list", "--verify") == 0
+    printed = capsys.readouterr().out
+    assert "0 of 1 tars are in" in printed and "are right as the bucket has them" not in printed
+
+
 def test_a_part_of_an_object_that_was_replaced_is_begun_anew(tmp_path, monkeypatch, quick, capsys):
     """The two halves of different objects would be a download that is paid for and thrown away."""
     with ServedBucket(monkeypatch, {KEY: EARLIER}, {KEY: EARLIER}) as server:
@@ -226,6 +278,32 @@ def test_a_part_of_an_object_that_was_replaced_is_begun_anew(tmp_path, monkeypat
     assert server.tars_asked()[asked:] == [f"bytes={half}-", "bytes=0-"]
     assert "replaced in the bucket since its first bytes came" in capsys.readouterr().err
     assert not (tmp_path / "bucket_findings.json").exists()
+
+
+@pytest.mark.parametrize("honors_if_match", [True, False])
+def test_an_etag_that_never_stays_is_refused_in_the_end(tmp_path, monkeypatch, quick, capsys, honors_if_match):
+    """Each beginning is paid for: a server, or a proxy, that names another object at each answer must not go on."""
+    tags = map("tag-{}".format, itertools.count())
+    with ServedBucket(monkeypatch, {KEY: DATA}, {KEY: DATA}, etag=lambda data: next(tags)) as server:
+        plain = server.answer
+
+        def cut_short(path, query, headers):
+            if not path.endswith(".tar"):
+                return plain(path, query, headers)
+            server.faults.append("drop")  # the next request, which is of the tar again
+            heeded = {name: value for name, value in headers.items() if honors_if_match or name != "If-Match"}
+            return plain(path, query, heeded)
+
+        server.answer = cut_short
+        server.faults.extend([None, "drop"])
+        assert sources(tmp_path, "--yes") == 1
+        begun = server.tars_asked().count("bytes=0-")
+        assert begun == 1 + bulk_tars.MOST_BEGUN_ANEW == 3 and len(server.tars_asked()) == 2 * begun
+        assert f"{NAME}: begun anew 2 times, and the server has another object once more" in capsys.readouterr().err
+        server.answer, server.etag = plain, md5
+        server.faults.clear()
+        assert sources(tmp_path, "--yes") == 0
+    assert_kept(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tars": {"x": {}}, "parts": {}}', '{"tars": {}, "parts": {"x": 1}}'])
