@@ -23,6 +23,8 @@ OUTCOMES = (*SPLITS, "exact_duplicate", "near_duplicate", "bridges_splits", "con
 CODE = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 
 NAME = "clusters.tsv"
+# What bytes that are not UTF-8 are read as; no id has it.
+REPLACED = "\ufffd"
 HEADER = "id\tcluster\tsplit\toutcome\n"
 
 
@@ -113,11 +115,12 @@ def cluster_of(path: Path, paper_id: str) -> list[Assignment]:
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         if file.readline() != HEADER:
             raise UserError(f"{path}: not a table of clusters: its first line must be {HEADER.strip()!r}")
         for number, text in enumerate(file, 2):
             fields = text.rstrip("\n").split("\t")
-            if len(fields) != 4 or not text.endswith("\n") or not {fields[2], fields[3]} <= CODE.keys():
+            whole = len(fields) == 4 and text.endswith("\n") and REPLACED not in text
+            if not whole or not {fields[2], fields[3]} <= CODE.keys():
                 raise UserError(f"{path}:{number}: damaged; build the dataset anew without --append")
             yield fields

@@ -7,9 +7,12 @@ import shutil
 import pytest
 
 from common.errors import UserError
+from common.settings.load import load_settings
 from data_prep import prepare_dataset
 from data_prep.dedup import assignments
-from data_prep.pipeline.show import NEVER_THERE
+from data_prep.pipeline import outcome
+from data_prep.pipeline.plan import Job
+from data_prep.pipeline.show import of_dataset
 from tests.helpers.tiny_corpus import bulk_tar, make_corpus, paper, record, write_snapshot
 from tests.helpers.tiny_pipeline import arguments, run
 
@@ -57,6 +60,9 @@ def ledger(out):
     return {line.split("\t")[0]: line.split("\t")[1:] for line in (out / "clusters.tsv").read_text().splitlines()[1:]}
 
 
+LISTED = {"archives": 1, "papers": 1, "bytes": 1}
+
+
 ALONE = ", by this paper alone, with the settings and the code of today"
 
 
@@ -80,19 +86,96 @@ def test_a_paper_of_a_split(made, shown, split):
     assert outcomes(shown(made, paper_id)) == ("kept" + ALONE, f"{split}, alone in its cluster")
 
 
-@pytest.mark.parametrize(
-    "paper_id, alone, within",
-    [
-        ("2401.00001", "subject", NEVER_THERE),
-        ("2401.00002", "withdrawn", NEVER_THERE),
-        ("2401.00003", "no_source", NEVER_THERE),
-        ("2401.00099", "no_metadata", NEVER_THERE),
-        ("2401.00005", "pdf_only", "pdf_only"),
-    ],
-)
-def test_a_paper_that_was_left_out(made, shown, paper_id, alone, within):
-    told, inside = outcomes(shown(made, paper_id))
-    assert told.startswith(alone) and told.endswith(ALONE) and inside.startswith(within)
+LEFT_OUT = {
+    "2401.00001": "subject",
+    "2401.00002": "withdrawn",
+    "2401.00003": "no_source",
+    "2401.00099": "no_metadata",
+    "2401.00005": "pdf_only",
+}
+
+
+@pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
+def test_a_paper_that_was_left_out(made, shown, paper_id, reason):
+    told, within = outcomes(shown(made, paper_id))
+    assert told.startswith(reason) and told.endswith(ALONE) and within.startswith(reason)
+
+
+@pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
+def test_without_samples_the_shards_and_the_plan_tell(copied, shown, paper_id, reason):
+    shutil.rmtree(copied[1] / "rejected")
+    assert outcomes(shown(copied, paper_id))[1].startswith(reason)
+
+
+@pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
+def test_without_shards_the_samples_and_the_plan_tell(copied, shown, paper_id, reason):
+    shutil.rmtree(copied[1] / "work")
+    _, within, *notes = outcomes(shown(copied, paper_id))
+    assert within.startswith(reason) and not notes
+    shutil.rmtree(copied[1] / "rejected")
+    within = outcomes(shown(copied, paper_id))[1]
+    if reason == "pdf_only":
+        assert within.startswith("not known why it was left out: no shard in ") and "none of it" in within
+    else:
+        assert within == reason
+
+
+@pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
+def test_by_other_records_and_sources_no_reason_is_certain(copied, shown, paper_id, reason):
+    shutil.rmtree(copied[1] / "rejected")
+    path = copied[1] / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["inputs"]["metadata"]["sha256"] = "another"
+    manifest["inputs"]["source"]["bytes"] += 1
+    path.write_text(json.dumps(manifest))
+    within = outcomes(shown(copied, paper_id))[1]
+    if reason == "pdf_only":
+        assert within.startswith(reason)
+    else:
+        assert within.startswith("not in it, not known why: no shard in ")
+        assert within.endswith(f"by its knobs, and by records, sources and rules of today, it is {reason}")
+
+
+@pytest.mark.parametrize("damage", ["cut short", '{"file_bytes": SIZES}', '{"file_bytes": SIZES, "documents": [3]}'])
+def test_a_damaged_shard_is_named(copied, shown, damage):
+    marker = next(path for path in (copied[1] / "work/shards").glob("202401*.json") if "pdf_only" in path.read_text())
+    sizes = json.loads(marker.read_text())["file_bytes"]
+    text = marker.read_text()[:-20] if damage == "cut short" else damage.replace("SIZES", json.dumps(sizes))
+    marker.write_text(text)
+    assert outcomes(shown(copied, "2401.00005"))[1].startswith("pdf_only")  # a sample
+    (copied[1] / "rejected/pdf_only.jsonl").write_text('{"id": 1}\n{"id": "2401.00005"')
+    told = outcomes(shown(copied, "2401.00005"))[1]
+    assert told.startswith("not known why it was left out: ") and f"{marker} is damaged, or its shard is" in told
+    assert "rejected/pdf_only.jsonl:2:" in told
+
+
+@pytest.fixture(scope="module")
+def pilot(made, tmp_path_factory):
+    """A pilot of the same corpus that keeps no samples, where the shards of a wider run lie."""
+    out = tmp_path_factory.mktemp("pilot") / "out"
+    shutil.copytree(made[1], out)
+    run(made[0], out, *PILOT, "--set", "data.reject_samples=0")
+    return made[0], out
+
+
+PILOT = ("--months", "2302:2401", "--limit", "9")
+
+
+@pytest.mark.parametrize("paper_id", ["2302.00019", "2401.00005", "2401.00001", "2401.00099", "2402.00001"])
+def test_outside_of_a_pilot(pilot, shown, paper_id):
+    manifest = json.loads((pilot[1] / "manifest.json").read_text())
+    assert manifest["counts"]["reasons"]["outside_pilot"] > 20
+    in_pilot = paper_id == "2302.00019"
+    alone, within = outcomes(shown(pilot, paper_id, *PILOT, "--set", "data.reject_samples=0"))
+    knob = "data.months=2302:2401" if paper_id.startswith("2402") else "data.limit=9"
+    assert alone == ("kept" if in_pilot else "outside_pilot") + ALONE
+    assert within.startswith("train" if in_pilot else f"outside_pilot ({knob})")
+
+
+def test_a_pilot_asked_about_without_its_flags(pilot, shown):
+    alone, within, *notes = outcomes(shown(pilot, "2401.00007"))
+    assert alone == "kept" + ALONE and within == "outside_pilot (data.limit=9)"
+    assert "note: that dataset was made with data.limit=9, now null" in notes
 
 
 def test_without_a_finished_dataset_it_says_that_it_looked_at_the_paper_alone(copied, shown):
@@ -150,6 +233,8 @@ def test_a_shard_that_was_made_after_the_dataset_is_told_from_it(copied, shown):
     marker = next(path for path in (copied[1] / "work/shards").glob("202401*.json") if "pdf_only" in path.read_text())
     later = (copied[1] / "manifest.json").stat().st_mtime + 10
     os.utime(marker, (later, later))
+    assert outcomes(shown(copied, "2401.00005"))[1].startswith("pdf_only: ")  # of the dataset itself, by its samples
+    shutil.rmtree(copied[1] / "rejected")
     told = outcomes(shown(copied, "2401.00005"))[1]
     assert told.startswith(f"not in it; {marker}, which is newer than it, has pdf_only")
 
@@ -170,16 +255,72 @@ def test_a_paper_that_only_the_dataset_has(copied, tmp_path, shown):
     "name, text, told",
     [
         ("clusters.tsv", None, "not known: it has no clusters.tsv"),
-        ("clusters.tsv", "id\tcluster\n", "not a table of clusters"),
-        ("clusters.tsv", f"{assignments.HEADER}x\ty\tz\n", "clusters.tsv:2: damaged"),
-        ("manifest.json", "{", "in a way that its manifest does not tell"),
-        ("manifest.json", '{"format": 1}', "in a way that its manifest does not tell"),
+        ("clusters.tsv", b"id\tcluster\n", "not a table of clusters"),
+        ("clusters.tsv", f"{assignments.HEADER}x\ty\tz\n".encode(), "clusters.tsv:2: damaged"),
+        ("clusters.tsv", assignments.HEADER.encode() + b"\xff\xfe\ty\ttrain\ttrain\n", "clusters.tsv:2: damaged"),
+        ("clusters.tsv", b"\xff\xfe\x00", "not a table of clusters"),
+        ("manifest.json", b"{", "in a way that its manifest does not tell"),
+        ("manifest.json", b"\xff\xfe", "in a way that its manifest does not tell"),
+        ("manifest.json", b"[" * 100_000, "in a way that its manifest does not tell"),
+        ("manifest.json", b"[]", "expected a JSON object, found list"),
+        ("manifest.json", b'{"format": 1}', "manifest.json: knobs.metadata is null, expected an object"),
     ],
 )
 def test_an_older_or_damaged_dataset_is_no_crash(copied, shown, name, text, told):
     path = copied[1] / name
-    path.unlink() if text is None else path.write_text(text)
-    assert told in "\n".join(outcomes(shown(copied, "math/9902001")))
+    path.unlink() if text is None else path.write_bytes(text)
+    assert told in "\n".join(outcomes(shown(copied, "math/9902001" if name == "clusters.tsv" else "2401.00001")))
+
+
+PLACES = (
+    "inputs inputs.metadata inputs.metadata.bytes inputs.source inputs.source.archives inputs.source.bytes knobs "
+    "knobs.metadata knobs.collection knobs.collection.months knobs.collection.limit knobs.metadata.categories modules "
+    "modules.metadata packages build accepted_stale"
+)
+
+
+@pytest.mark.parametrize("value", [None, {}, [], 3, "x"], ids=repr)
+def test_a_manifest_that_lacks_something_is_no_crash(copied, monkeypatch, value):
+    """Of a paper whose reason the plan alone tells."""
+    monkeypatch.setattr(outcome, "module_hashes", lambda roots: {})  # it takes a while
+    path = copied[1] / "manifest.json"
+    whole = path.read_text()
+    shutil.rmtree(copied[1] / "rejected")
+    (metadata, source), out = copied
+    job = Job(load_settings().data, metadata, source, out, accept_stale=(), flags="", command="")
+    today = outcome.Today("2401.00001", record("2401.00001", categories="econ.EM"), [], {"name": "a"}, LISTED)
+    for place in PLACES.split():
+        manifest = target = json.loads(whole)
+        *parents, last = place.split(".")
+        for parent in parents:
+            target = target[parent]
+        fits = isinstance(value, type(target[last])) or last in ("metadata", "build", "accepted_stale")
+        target[last] = value
+        path.write_text(json.dumps(manifest))
+        within, notes = of_dataset(job, today)
+        assert within and not any("Error" in note for note in notes)
+        untold = [note for note in notes if "does not tell" in note]
+        assert untold or fits or last in ("months", "limit", "categories"), (place, notes)
+        assert not untold or f"manifest.json: {place}" in untold[0] or "'data." in untold[0] or "months is" in untold[0]
+
+
+def test_a_mixture_is_called_one(copied, shown):
+    (copied[1] / "clusters.tsv").unlink()
+    (copied[1] / "manifest.json").write_text(json.dumps({"format": 1, "mixture": {}, "inputs": [], "splits": {}}))
+    _, within, *notes = outcomes(shown(copied, "math/9902001"))
+    assert within.startswith("not known: it is a mixture") and not notes
+
+
+@pytest.mark.parametrize("text", ["{", "[]\n", '{"detail": 1}\n'])
+def test_damaged_samples_are_no_crash(copied, shown, text):
+    table = copied[1] / "clusters.tsv"
+    lines = table.read_text().splitlines()
+    changed = lines[1].split("\t")
+    table.write_text("\n".join([lines[0], "\t".join([*changed[:2], "val", "contaminated"]), *lines[2:], ""]))
+    (copied[1] / "rejected" / "contaminated.jsonl").write_text(text)
+    told = outcomes(shown(copied, changed[0]))[1]
+    assert told.startswith("contaminated") and ("details not known" in told) == ("detail" not in text)
+    assert told.endswith("alone in its cluster (split: val)")
 
 
 def test_a_paper_that_nobody_has(made):
