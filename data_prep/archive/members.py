@@ -211,7 +211,8 @@ def refuse_stub(content: bytes) -> None:
     if b"%auto-ignore" in lowered and not re.search(rb"\\(?:input|section|begin\s*\{document)", lowered):
         raise Rejected("withdrawn_source", f"%auto-ignore and {len(content)} bytes")
     if len(content) < 1_000 and (
-        re.search(rb"(?:paper|article|submission|manuscript)\b.{0,40}\bwithdrawn", lowered, re.S)
+        # not the class of a document
+        re.search(rb"(?:paper|article|submission|manuscript)\b(?!\}).{0,40}\bwithdrawn", lowered, re.S)
         or is_notice(content.decode("latin-1"))
     ):
         raise Rejected("withdrawn_source", f"a notice of {len(content)} bytes")
