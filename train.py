@@ -26,6 +26,7 @@ if __name__ == "__main__":  # of this checkout, whatever else is installed
 from common.cli import add_config_arguments, repeated_flags, run_command, settings_from_args
 from common.errors import UserError
 from common.paths import project_path
+from common.provenance import fingerprint
 from common.settings.load import Settings
 from training.checkpoints import manager as checkpoint
 from training.collectives import Control, is_lost_peer, peer_lost
@@ -137,7 +138,8 @@ def _prepare_and_train(args: argparse.Namespace) -> int:
         )
 
     patience = settings.train.hang_seconds + LIBRARY_PATIENCE_SECONDS
-    start_process_group(device.cuda, local_rank, local_processes, patience)
+    run_mark = fingerprint([settings.to_dict(), deepspeed_config, args.new, args.resume])
+    start_process_group(device.cuda, local_rank, local_processes, patience, run_mark)
     control = Control(patience)
     held: list[Any] = []  # process 0's lock on the run's folder: it holds until this process ends
 

@@ -196,6 +196,29 @@ def test_a_run_that_diverges_stops_and_saves_nothing_of_it(tmp_path):
     assert not (only_run(tmp_path) / "export").exists()
 
 
+@pytest.mark.slow
+def test_two_runs_that_are_started_together_on_one_port_do_not_mix(tmp_path):
+    """One of them trains to its end, and the other is told."""
+    commands = []
+    for name in ("one", "other"):
+        config = tiny_world.make_world(tmp_path / name, max_steps=3, run_name=name)
+        commands.append(launch_command(config))
+    port = commands[0].index("--master_port") + 1
+    commands[1][port] = commands[0][port]
+    started = [
+        subprocess.Popen(
+            command, cwd=ROOT, env=launch_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for command in commands
+    ]
+    outputs = [process.communicate(timeout=250)[0] for process in started]
+    statuses = [process.returncode for process in started]
+    assert 0 in statuses and any(statuses), outputs
+    winner, loser = statuses.index(0), 1 - statuses.index(0)
+    assert (tmp_path / ("one", "other")[winner] / "runs" / ("one", "other")[winner] / "finished.json").exists()
+    assert re.search("port .* is taken|is that of another run", outputs[loser]) and "Traceback" not in outputs[loser]
+
+
 def test_what_process_0_finds_is_told_once(tmp_path):
     config = tiny_world.make_world(tmp_path, max_steps=2)
     assert train(config, "--set", "train.run_name=mine").returncode == 0

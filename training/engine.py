@@ -201,8 +201,10 @@ def without_nvml() -> None:
     cuda_accelerator.pynvml = None
 
 
-def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeout_seconds: float) -> None:
-    """Join the other processes: NCCL on GPUs, gloo on the CPU, whose cores are shared out evenly
+def start_process_group(
+    cuda: bool, local_rank: int, local_processes: int, timeout_seconds: float, run: str = ""
+) -> None:
+    """Join the other processes of `run`: NCCL on GPUs, gloo on the CPU, whose cores are shared out evenly
     unless OMP_NUM_THREADS says how many a process takes."""
     import torch
 
@@ -219,7 +221,8 @@ def start_process_group(cuda: bool, local_rank: int, local_processes: int, timeo
     timeout = datetime.timedelta(seconds=timeout_seconds)
     advice = NCCL_ADVICE if cuda else "another process hangs or is gone: see its output"
     try:
-        with meeting(rank, int(os.environ["WORLD_SIZE"])), ends_when_stuck(rank, f"connecting by {backend}", advice):
+        met = meeting(rank, int(os.environ["WORLD_SIZE"]), run)
+        with met, ends_when_stuck(rank, f"connecting by {backend}", advice):
             deepspeed.init_distributed(backend, verbose=False, timeout=timeout)
     except RuntimeError as error:
         if not is_lost_peer(error):

@@ -15,6 +15,7 @@ import functools
 import ipaddress
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -73,7 +74,7 @@ class Patience:
 class Meeting:
     """All processes at MASTER_ADDR: what each says about itself, told to all. Every process makes the same calls."""
 
-    def __init__(self, rank: int, processes: int, address: str, port: int):
+    def __init__(self, rank: int, processes: int, address: str, port: int, run: str = ""):
         self.rank, self.processes, self.address, self.port = rank, processes, address, port
         self.host = socket.gethostname()
         self.patience = Patience(rank)
@@ -82,6 +83,7 @@ class Meeting:
         if self.store is None:
             self.store = self._connect()
         self.said = _prefixed("meeting", self.store)
+        self._join(json.dumps([processes, run]))
 
     @property
     def place(self) -> str:
@@ -151,6 +153,37 @@ class Meeting:
                 "deepspeed --master_port"
             ) from error
 
+    def _join(self, run: str) -> None:
+        """Take this process's place, if process 0 is of the same run: two that are started on one port would mix.
+
+        Raises:
+            UserError: it is of another run, or another process has the same place.
+        """
+        claim = f"{self.host} process {os.getpid()}"
+        try:
+            if self.rank == 0:
+                self.said.set("run", run)
+            while not self.said.check(["run"]):
+                self.patience.wait(lambda: f"process 0 at {self.place} does not say which run it is of")
+            theirs = self.said.get("run").decode()
+            if theirs != run:
+                ours, its = json.loads(run)[0], json.loads(theirs)[0]
+                count = f"{its} processes there, WORLD_SIZE {ours} here" if ours != its else "another configuration"
+                raise UserError(
+                    f"{self.place} is that of another run ({count}); give this one a port of its own: "
+                    f"deepspeed --master_port {self.port + 1} train.py, or the same command on all machines"
+                )
+            holder = self.said.compare_set(f"place/{self.rank}", "", claim).decode()
+        except RuntimeError as error:
+            raise UserError(
+                f"process 0 at {self.place} has gone; its own message says why ({one_line(error)})"
+            ) from error
+        if holder != claim:
+            raise UserError(
+                f"{claim} is to be process {self.rank} at {self.place}, and {holder} is that already; give each its "
+                "own RANK (deepspeed --no_ssh: its own --node_rank), or another run its own port: deepspeed --master_port"
+            )
+
     def exchange(self, subject: str, value: Any) -> list[Any]:
         """What each process says on a subject, in their order, once all have said it.
 
@@ -192,15 +225,16 @@ class Meeting:
 
 
 @contextlib.contextmanager
-def meeting(rank: int, processes: int) -> Iterator[None]:
-    """All processes have met at MASTER_ADDR, and gloo connects them; GLOO_SOCKET_IFNAME is set where it was not.
+def meeting(rank: int, processes: int, run: str = "") -> Iterator[None]:
+    """All processes of `run` have met at MASTER_ADDR, and gloo connects them; GLOO_SOCKET_IFNAME is set where it was
+    not.
 
     Inside, process 0 serves the store in which torch's own groups meet.
 
     Raises:
         UserError: in every process, where one is missing, or where they do not reach one another.
     """
-    met = Meeting(rank, processes, os.environ["MASTER_ADDR"], _port(os.environ["MASTER_PORT"]))
+    met = Meeting(rank, processes, _address(os.environ["MASTER_ADDR"]), _port(os.environ["MASTER_PORT"]), run)
     try:
         contacts = [Contact(*said) for said in met.exchange("contact", met.contact)]
         interface = _interface(met, contacts)
@@ -224,15 +258,15 @@ def _interface(met: Meeting, contacts: Sequence[Contact]) -> str:
             addresses = interfaces.get(name)
             if not addresses:
                 raise met.refuse(
-                    f"{VARIABLE} is {named}, and {met.host} (process {met.rank}) has no interface {name} with an "
+                    f"{VARIABLE} is {named!r}, and {met.host} (process {met.rank}) has no interface {name!r} with an "
                     f"address, only {', '.join(sorted(interfaces))}; {todo}"
                 )
             if several_machines and all(map(_is_loopback, addresses)):
                 raise met.refuse(
-                    f"{VARIABLE} is {named} on {met.host} (process {met.rank}), and no other machine reaches the "
+                    f"{VARIABLE} is {named!r} on {met.host} (process {met.rank}), and no other machine reaches the "
                     f"address of {name} ({addresses[0]}); {todo}"
                 )
-        return _with_addresses(named.split(",")[0], interfaces)
+        return ", ".join(_with_addresses(name, interfaces) for name in named.split(","))
     if route is None:  # behind a translated address: gloo's own choice, which is tried next
         return "gloo's own choice of interface"
     os.environ[VARIABLE] = route
@@ -329,9 +363,19 @@ def one_line(error: BaseException) -> str:
 
 
 def _prefixed(name: str, store: Any) -> Any:
+    """A part of the store of its own; torchrun's store outlives the processes that it starts anew."""
     import torch.distributed as dist
 
-    return dist.PrefixStore(name, store)
+    return dist.PrefixStore(name + os.environ.get("TORCHELASTIC_RESTART_COUNT", ""), store)
+
+
+def _address(text: str) -> str:
+    if not text or re.fullmatch(r"[^:]*:\d+", text):
+        raise UserError(
+            f"MASTER_ADDR is {text!r}, must be the address or name of the first machine, without a port; set it by "
+            "deepspeed --master_addr (and --master_port)"
+        )
+    return text
 
 
 def _port(text: str) -> int:

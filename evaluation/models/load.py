@@ -101,7 +101,7 @@ def find_device(name: str | None) -> Any:
     import torch
 
     if name is None:
-        trouble = gpu_trouble()
+        trouble = gpu_trouble(0)
         if trouble is not None:
             raise UserError(f"{trouble.state}; {trouble.todo}, or take --device cpu")
         return torch.device("cuda" if torch.cuda.is_available() and not cpu_wanted() else "cpu")

@@ -82,6 +82,14 @@ def test_gradients_that_fp16_cannot_hold_are_infinite():
     assert all(gradient.isinf().any() for gradient in gradients)
 
 
+def test_gradients_of_the_sum_that_are_beyond_fp16_are_those_of_the_mean_all_the_same():
+    """A head of large weights: before they are divided by the number of tokens, fp16 would not hold them."""
+    states, head, targets = rows(torch.float16)
+    given = states, (head.detach() * 8).requires_grad_(), targets
+    value, *gradients = errors("chunked", given, 1.0)
+    assert value < 1e-4 and max(gradients) < 2**-9
+
+
 def test_a_second_backward_pass_is_an_error():
     states, head, targets = rows(torch.float32)
     loss = mean_loss("chunked", states, head, targets)

@@ -1,6 +1,7 @@
 """How processes meet: the interface that each takes, and what they say where they do not meet."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_loopback_is_taken_where_all_processes_are_on_one_machine(alone):
 
 def test_an_interface_that_is_not_there_is_named_beside_the_one_that_leads_to_the_others(alone):
     alone.setenv("GLOO_SOCKET_IFNAME", "eth99")
-    with pytest.raises(UserError, match=r"GLOO_SOCKET_IFNAME is eth99, and .* has no interface eth99 .*set it to lo"):
+    with pytest.raises(UserError, match=r"GLOO_SOCKET_IFNAME is 'eth99', and .* has no interface 'eth99' .*to lo"):
         with meeting(0, 1):
             pass
 
@@ -105,6 +106,61 @@ def test_a_port_that_is_none_is_refused(alone):
     with pytest.raises(UserError, match="MASTER_PORT is 70000, must be a port from 1 to 65535"):
         with meeting(0, 1):
             pass
+
+
+@pytest.mark.parametrize("address", ["", "10.77.0.1:29533"])
+def test_an_address_that_is_none_is_refused_at_once(alone, address):
+    alone.setenv("MASTER_ADDR", address)
+    with pytest.raises(UserError, match=f"MASTER_ADDR is '{address}', must be the address or name"):
+        with meeting(0, 1):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("rank", "processes", "run", "message"),
+    [
+        (1, 2, "another", r"is that of another run \(another configuration\); give this one a port of its own"),
+        (1, 3, "this", r"is that of another run \(2 processes there, WORLD_SIZE 3 here\)"),
+        (0, 2, "this", r"port \d+ is taken"),
+    ],
+)
+def test_a_process_of_another_run_is_sent_away_and_the_run_goes_on(alone, rank, processes, run, message):
+    alone.setattr(rendezvous, "MEET_SECONDS", 60.0)
+    port, first, there = free_port(), {}, threading.Event()
+
+    def come(number: int) -> None:
+        first[number] = Meeting(number, 2, "127.0.0.1", port, "this")
+        there.set()
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(2)]
+    threads[0].start()
+    assert there.wait(20)
+    # A process of its own: within one, torch makes two stores of one port the same.
+    stranger = f"from training.rendezvous import Meeting; Meeting({rank}, {processes}, '127.0.0.1', {port}, '{run}')"
+    ended = subprocess.run([sys.executable, "-c", stranger], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode and re.search(message, ended.stderr)
+    threads[1].start()
+    threads[1].join()
+    said = {}
+    threads = [
+        threading.Thread(target=lambda number=number: said.update({number: first[number].exchange("it", number)}))
+        for number in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == {0: [0, 1], 1: [0, 1]}
+
+
+def test_two_processes_with_one_rank_are_told(alone):
+    port = free_port()
+    zero = Meeting(0, 3, "127.0.0.1", port)
+    first = Meeting(1, 3, "127.0.0.1", port)
+    alone.setattr(rendezvous.os, "getpid", lambda: 7)
+    with pytest.raises(UserError, match=r"process 7 is to be process 1 at .* and .* is that already; give each"):
+        Meeting(1, 3, "127.0.0.1", port)
+    assert (zero.rank, first.rank) == (0, 1)
 
 
 def test_what_one_process_refuses_all_are_told(alone):

@@ -1,12 +1,16 @@
 import math
+from pathlib import Path
 
 import pytest
 
 from common.settings.load import load_settings
 from tests.helpers import tiny_world
 from tokenizer.cache.ensure import ensure_token_cache
+from training.checkpoints import manager
 from training.run_folder.preflight import find_splits
 from training.spikes import LEAST_STEPS, badness, document_ids, judge, spike_limit
+from training.startup import Startup
+from training.watchdog import Watchdog
 
 STEADY = [3.0 + 0.02 * (-1) ** step for step in range(100)]
 
@@ -26,6 +30,16 @@ def test_a_loss_that_is_not_finite_is_found_without_neighbours(loss):
 def test_a_step_without_a_loss_is_nothing_and_its_micro_batches_come_last():
     assert judge(None, STEADY, 6) is None
     assert sorted([math.inf, 2.0, None, 0.0], key=badness) == [None, 0.0, 2.0, math.inf]
+
+
+def test_losses_of_0_that_earlier_code_noted_are_not_compared_with(monkeypatch):
+    resuming = object.__new__(Startup)
+    resuming.watchdog, resuming.processes, resuming.engine = Watchdog(60, "process 0"), 1, None
+    resuming.settings = load_settings()
+    monkeypatch.setattr(manager, "load", lambda *_: None)
+    state = manager.State(1, 1, 1, 0, "t", "s", "v", recent_losses=[0.0, 3.0, 0.0, 2.9])
+    resuming._load(Path("step-00000001"), state)
+    assert resuming.state.recent_losses == [3.0, 2.9]
 
 
 def test_a_spike_does_not_hide_the_next_one():

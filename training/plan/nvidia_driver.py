@@ -75,9 +75,9 @@ def build_to_install() -> Build | None:
     return judge(driver.version, usual.cuda, usual.code.get(machine, "").split(), driver.capabilities, machine).build
 
 
-def gpu_trouble() -> Trouble | None:
-    """Why torch cannot use the GPUs of this machine; None where it can, where there are none, and where the CPU is
-    wanted."""
+def gpu_trouble(local_rank: int | None = None) -> Trouble | None:
+    """Why torch cannot use the GPUs of this machine, or the one that process `local_rank` takes; None where it can,
+    where there are none, and where the CPU is wanted."""
     if cpu_wanted():
         return None
     import torch
@@ -88,7 +88,9 @@ def gpu_trouble() -> Trouble | None:
     if available and torch.version.cuda is None:  # AMD's
         return None
     if available:
-        gpus = [torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())]
+        count = torch.cuda.device_count()
+        taken = list(range(count)) if local_rank is None else [local_rank % count]
+        gpus = [torch.cuda.get_device_capability(index) for index in taken]
         if not judge(None, torch.version.cuda, torch.cuda.get_arch_list(), gpus).problem:
             return None
     driver = find_driver()
@@ -97,7 +99,8 @@ def gpu_trouble() -> Trouble | None:
     if not available:
         gpus = list(driver.capabilities)
     verdict = judge(driver.version, torch.version.cuda, torch.cuda.get_arch_list(), gpus, platform.machine())
-    name = f"{driver}: torch {torch.__version__} cannot use the GPU"
+    which = f"GPU {taken[0]}" if available and local_rank is not None and count > 1 else "the GPU"
+    name = f"{driver}: torch {torch.__version__} cannot use {which}"
     if not verdict.problem:
         return Trouble(f"{name}: {_torch_says()} ({CPU_INSTEAD})", "put that right, then the same command")
     todo = verdict.remedy

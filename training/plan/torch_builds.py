@@ -87,8 +87,13 @@ def judge(
     if not usable:
         return Verdict(
             problem,
-            remedy=f"no build of torch {TORCH} has code for all of them (compute capability {_listed(gpus)}); name "
-            "those to use in CUDA_VISIBLE_DEVICES",
+            remedy=f"no build of torch {TORCH} has code for {'all of them' if len(set(gpus)) > 1 else 'it'} (compute "
+            f"capability {_listed(gpus)}); "
+            + (
+                "take those of one kind: CUDA_VISIBLE_DEVICES=0 python .., or deepspeed --include localhost:0 .."
+                if len(set(gpus)) > 1
+                else "another GPU is needed"
+            ),
         )
     build = usable[-1]  # the one that is content with the oldest driver
     install = "" if build.cuda == cuda else f", then: pip install {build.arguments}"

@@ -60,7 +60,7 @@ def find_device(local_processes: int, local_rank: int) -> Device:
     wanted, and, with the reason, where torch cannot use the GPU."""
     import torch
 
-    trouble = gpu_trouble()
+    trouble = gpu_trouble(local_rank)
     if trouble is None and not cpu_wanted() and torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(local_rank % torch.cuda.device_count())
         return Device("cuda", properties.name, properties.total_memory)

@@ -210,5 +210,5 @@ def test_variables_reach_the_hosts_by_deepspeed_env_and_the_command_tells_nothin
     output, _ = process.communicate(timeout=250)
     assert process.returncode == 2, output
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and all("GLOO_SOCKET_IFNAME is eth99" in line for line in errors), output
+    assert len(errors) == 2 and all("GLOO_SOCKET_IFNAME is 'eth99'" in line for line in errors), output
     assert sorted("[process 1]" in line for line in errors) == [False, True] and "eth98" not in "".join(errors)

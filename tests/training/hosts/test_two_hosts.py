@@ -173,7 +173,7 @@ def test_such_hosts_train_to_the_end(hosts, tmp_path):
     [
         (
             "eth9",
-            "has no interface eth9 with an address, only east, end, lo, side; set it to east, which leads to",
+            "has no interface 'eth9' with an address, only east, end, lo, side; set it to east, which leads to",
         ),
         ("lo", "no other machine reaches the address of lo (127.0.0.1); set it to east, which leads to MASTER_ADDR"),
     ],
@@ -182,7 +182,7 @@ def test_an_interface_that_cannot_be_right_is_told_on_every_host(hosts, interfac
     outcomes = hosts.meet("10.77.0.1", GLOO_SOCKET_IFNAME=interface)
     for status, output in outcomes:
         (line,) = _lines(output, "error: ")
-        assert status == 2 and f"GLOO_SOCKET_IFNAME is {interface}" in line and "Traceback" not in output, output
+        assert status == 2 and f"GLOO_SOCKET_IFNAME is '{interface}'" in line and "Traceback" not in output, output
     assert message in outcomes[0][1]
 
 

@@ -154,6 +154,23 @@ def test_a_gpu_that_the_build_has_no_code_for(machine, monkeypatch):
     assert trouble.todo.endswith(INSTALL)
 
 
+def test_a_process_asks_about_the_gpu_that_it_takes(machine, monkeypatch):
+    machine(f"580.95.05, 8.0, {A100}", "580.95.05, 6.1, Quadro P400")
+    pretend(monkeypatch, "2.13.0+cu130", "13.0", gpus=((8, 0), (6, 1)))
+    assert gpu_trouble(0) is None
+    trouble = gpu_trouble(1)
+    assert trouble is not None and "cannot use GPU 1: it has no code for compute capability 6.1" in trouble.state
+    assert gpu_trouble() is not None
+
+
+def test_a_single_gpu_that_no_build_has_code_for(machine, monkeypatch):
+    machine("470.57.02, 3.5, Tesla K40c")
+    pretend(monkeypatch, "2.13.0+cu130", "13.0", gpus=((3, 5),))
+    trouble = gpu_trouble()
+    assert trouble is not None and "has code for it (compute capability 3.5); another GPU is needed" in trouble.todo
+    assert "DS_ACCELERATOR=cpu" in trouble.state
+
+
 def test_another_reason_is_told_in_torchs_words(machine, monkeypatch):
     def refuse():
         raise RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized\nmore")
