@@ -181,7 +181,7 @@ class Meeting:
         if holder != claim:
             raise UserError(
                 f"{claim} is to be process {self.rank} at {self.place}, and {holder} is that already; give each its "
-                "own RANK (deepspeed --no_ssh: its own --node_rank), or another run its own port: deepspeed --master_port"
+                "own RANK (deepspeed --no_ssh: --node_rank), or another run its own port: deepspeed --master_port"
             )
 
     def exchange(self, subject: str, value: Any) -> list[Any]:
