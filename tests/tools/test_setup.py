@@ -60,6 +60,7 @@ def test_without_a_gpu_the_requirements_are_all(set_up):
     assert set_up("")[0] == []
 
 
+@pytest.mark.slow
 def test_the_build_for_an_old_driver_comes_first_and_once(set_up):
     commands, done = set_up("535.104.05", "more.txt")
     assert done.returncode == 0, done.stderr

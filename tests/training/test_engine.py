@@ -328,6 +328,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_first_step_is_adams_first_in_each_optimizer_of_deepspeed(tmp_path):
     """None begins with a step of its own, which would count in the bias correction and decay the weights once more."""
     import subprocess

@@ -101,12 +101,14 @@ def test_a_paper_that_was_left_out(made, shown, paper_id, reason):
     assert told.startswith(reason) and told.endswith(ALONE) and within.startswith(reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
 def test_without_samples_the_shards_and_the_plan_tell(copied, shown, paper_id, reason):
     shutil.rmtree(copied[1] / "rejected")
     assert outcomes(shown(copied, paper_id))[1].startswith(reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
 def test_without_shards_the_samples_and_the_plan_tell(copied, shown, paper_id, reason):
     shutil.rmtree(copied[1] / "work")
@@ -120,6 +122,7 @@ def test_without_shards_the_samples_and_the_plan_tell(copied, shown, paper_id, r
         assert within == reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper_id, reason", LEFT_OUT.items())
 def test_by_other_records_and_sources_no_reason_is_certain(copied, shown, paper_id, reason):
     shutil.rmtree(copied[1] / "rejected")
