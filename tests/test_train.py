@@ -47,6 +47,7 @@ def test_two_steps_on_two_processes(tmp_path):
     assert again.returncode == 0 and f"run {run.name} is finished" in again.stdout
 
 
+@pytest.mark.slow
 def test_numbered_compressed_splits_train_and_a_run_goes_on_in_another_layout(tmp_path):
     config = tiny_world.make_world(tmp_path, max_steps=3, val_every=3, save_every=1)
     data, layout = tmp_path / "data", ("--set", "data.compress=true", "--set", "data.output_file_bytes=9000")
@@ -184,6 +185,7 @@ def test_plain_python_new_runs_and_changed_data(tmp_path):
     assert "Traceback" not in changed.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_and_saves_nothing_of_it(tmp_path):
     config = tiny_world.make_world(tmp_path, max_steps=30, save_every=1, warmup_steps=1)
     result = train(config, "--set", "train.learning_rate=1e30", processes=1)
@@ -219,6 +221,7 @@ def test_two_runs_that_are_started_together_on_one_port_do_not_mix(tmp_path):
     assert re.search("port .* is taken|is that of another run", outputs[loser]) and "Traceback" not in outputs[loser]
 
 
+@pytest.mark.slow
 def test_what_process_0_finds_is_told_once(tmp_path):
     config = tiny_world.make_world(tmp_path, max_steps=2)
     assert train(config, "--set", "train.run_name=mine").returncode == 0

@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from common.paths import ROOT
 from tests.helpers import tiny_world
 from training.watchdog import EXIT_STATUS
@@ -54,6 +56,7 @@ train.main(["--config", sys.argv[1]])
 """
 
 
+@pytest.mark.slow
 def test_a_start_that_hangs_is_ended_too(tmp_path: Path):
     config = tiny_world.make_world(tmp_path, hang_seconds=5)
     ended = subprocess.run(

@@ -181,6 +181,7 @@ def test_append_needs_a_dataset_and_all_of_its_papers(library, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_an_append_does_without_the_sources_of_earlier_papers(library, tmp_path):
     out = tmp_path / "out"
     run(library.paths, out, *FLAGS)

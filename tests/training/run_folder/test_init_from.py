@@ -164,6 +164,7 @@ def validations(run):
     return [record for record in read_metrics(run / "metrics.jsonl") if "val_loss" in record]
 
 
+@pytest.mark.slow
 def test_training_on_shows_both_splits_from_the_first_step(pretrained, tmp_path):
     config = post_training(pretrained[0], tmp_path, run_name="on", max_steps=4, val_every=4, learning_rate=0.01)
     result = train(config)
